@@ -1,0 +1,25 @@
+//! The checkpoint protocol: pure decisions, no IO, no clock.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{id::CheckpointId, time::Timestamp};
+
+/// Marks the cut of a checkpoint in the stream (Carbone et al. 2015; Flink `CheckpointBarrier`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckpointBarrier {
+    /// Which checkpoint.
+    pub checkpoint_id: CheckpointId,
+    /// When it was triggered.
+    pub triggered_at: Timestamp,
+    /// How tasks with several inputs treat it.
+    pub alignment: Alignment,
+}
+
+/// What a task with several inputs does between the first and the last barrier of a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Alignment {
+    /// Block the channels that delivered the barrier: exactly-once.
+    Aligned,
+    /// Block nothing: at-least-once.
+    AtLeastOnce,
+}

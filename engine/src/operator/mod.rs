@@ -1,0 +1,161 @@
+//! Operators: what runs records inside a task.
+//!
+//! An operator is typed; a chain of operators is a sequence of erased ones that hand batches to each other.
+//! All of an operator's work is synchronous: it computes. Input and output belong to the task's shell.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+use crate::{
+    codec::Data,
+    error::Result,
+    event::Reporter,
+    id::{CheckpointId, OperatorUid},
+    record::{Batch, StreamRecord},
+    time::Timestamp,
+};
+
+/// Where an operator puts its results.
+#[derive(Debug)]
+pub struct Collector<T> {
+    records: Batch<T>,
+}
+
+impl<T> Default for Collector<T> {
+    fn default() -> Self {
+        Self { records: Vec::new() }
+    }
+}
+
+impl<T> Collector<T> {
+    /// Emits a record.
+    #[inline]
+    pub fn collect(&mut self, record: StreamRecord<T>) {
+        self.records.push(record);
+    }
+
+    /// Takes what was emitted since the last call.
+    pub fn take(&mut self) -> Batch<T> {
+        std::mem::take(&mut self.records)
+    }
+
+    /// The records that wait to be taken.
+    pub fn records(&self) -> &[StreamRecord<T>] {
+        &self.records
+    }
+}
+
+/// What an operator is told when it starts.
+#[derive(Clone)]
+pub struct OperatorContext {
+    /// The operator's stable identity.
+    pub uid: OperatorUid,
+    /// Which parallel instance this is, from 0.
+    pub subtask_index: u32,
+    /// How many there are.
+    pub parallelism: u32,
+    /// Number of key groups of the job.
+    pub max_parallelism: u32,
+    /// States facts about the subtask.
+    pub reporter: Reporter,
+}
+
+/// How a list of operator state is spread over the subtasks on restore.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ListMode {
+    /// Each entry goes to one subtask (`getListState`).
+    Split,
+    /// Each subtask gets all entries (`getUnionListState`).
+    Union,
+}
+
+/// One named list of operator state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListSnapshot {
+    /// How it is redistributed.
+    pub mode: ListMode,
+    /// Encoded entries, in order.
+    pub entries: Vec<Vec<u8>>,
+}
+
+/// One entry of a keyed state: encoded key, encoded namespace, encoded value.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct KeyedEntry {
+    /// The key.
+    pub key: Vec<u8>,
+    /// The namespace: empty, or a window.
+    pub namespace: Vec<u8>,
+    /// The value.
+    pub value: Vec<u8>,
+}
+
+/// The keyed state of one subtask: state name → key group → entries.
+///
+/// Timers are states too, under names that start with `_timer_`. Only key groups that hold something appear.
+pub type KeyedSnapshot = BTreeMap<String, BTreeMap<u16, Vec<KeyedEntry>>>;
+
+/// What one operator of one subtask keeps in a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct OperatorSnapshot {
+    /// Keyed state and timers.
+    pub keyed: KeyedSnapshot,
+    /// Operator state by name.
+    pub lists: BTreeMap<String, ListSnapshot>,
+}
+
+/// The second half of a snapshot: everything that needs not hold up records, such as encoding.
+pub type AsyncSnapshot = Box<dyn FnOnce() -> Result<OperatorSnapshot> + Send>;
+
+/// A typed operator with one input.
+///
+/// Calls come one at a time, in this order: `open` once, then any of the others, `finish` last.
+pub trait Operator: Send + 'static {
+    /// Type of the input records.
+    type In: Data;
+    /// Type of the output records.
+    type Out: Data;
+
+    /// Starts the operator, with its restored state if there is one.
+    fn open(&mut self, context: &OperatorContext, restored: Option<OperatorSnapshot>) -> Result<()> {
+        let _ = (context, restored);
+        Ok(())
+    }
+
+    /// Processes records in order.
+    fn process(&mut self, batch: Batch<Self::In>, out: &mut Collector<Self::Out>) -> Result<()>;
+
+    /// The watermark advanced to `watermark`; results that it releases come before it.
+    fn advance_watermark(&mut self, watermark: Timestamp, out: &mut Collector<Self::Out>) -> Result<()> {
+        let _ = (watermark, out);
+        Ok(())
+    }
+
+    /// When `advance_processing_time` wants to be called next.
+    fn processing_time_deadline(&self) -> Option<Timestamp> {
+        None
+    }
+
+    /// Processing time reached `now`.
+    fn advance_processing_time(&mut self, now: Timestamp, out: &mut Collector<Self::Out>) -> Result<()> {
+        let _ = (now, out);
+        Ok(())
+    }
+
+    /// The first, synchronous half of a snapshot. Must be short; later changes must not show in its result.
+    fn snapshot(&mut self, checkpoint_id: CheckpointId) -> Result<AsyncSnapshot> {
+        let _ = checkpoint_id;
+        Ok(Box::new(|| Ok(OperatorSnapshot::default())))
+    }
+
+    /// A checkpoint is complete: nothing of it can be lost any more.
+    fn notify_complete(&mut self, checkpoint_id: CheckpointId) -> Result<()> {
+        let _ = checkpoint_id;
+        Ok(())
+    }
+
+    /// The input has ended: emit what was held back.
+    fn finish(&mut self, out: &mut Collector<Self::Out>) -> Result<()> {
+        let _ = out;
+        Ok(())
+    }
+}

@@ -1,0 +1,1 @@
+//! The proof. Every test lives under `tests/`.
