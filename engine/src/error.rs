@@ -74,6 +74,13 @@ impl Error {
         self
     }
 
+    /// The same, when it is not known whether the call took effect.
+    #[must_use]
+    pub fn into_unknown(mut self) -> Self {
+        self.kind = ErrorKind::Unknown;
+        self
+    }
+
     /// What the reader should do about it.
     pub fn kind(&self) -> ErrorKind {
         self.kind

@@ -44,6 +44,7 @@ pub struct AnyBatch(Box<dyn ErasedBatch>);
 trait ErasedBatch: Send {
     fn len(&self) -> usize;
     fn encode(&self) -> Vec<u8>;
+    fn duplicate(&self) -> Box<dyn ErasedBatch>;
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
 }
 
@@ -54,8 +55,17 @@ impl<T: Data> ErasedBatch for Batch<T> {
     fn encode(&self) -> Vec<u8> {
         codec::encode(self)
     }
+    fn duplicate(&self) -> Box<dyn ErasedBatch> {
+        Box::new(self.clone())
+    }
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
         self
+    }
+}
+
+impl Clone for AnyBatch {
+    fn clone(&self) -> Self {
+        Self(self.0.duplicate())
     }
 }
 
@@ -126,7 +136,7 @@ pub enum StopMode {
 }
 
 /// An element of a channel. Elements keep their order within a channel.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum StreamElement {
     /// Records.
     Batch(AnyBatch),

@@ -1,1 +1,7 @@
-//! job
+//! The life of a job: where its subtasks run, when they start, what happens when one fails. Pure.
+
+mod execution;
+mod placement;
+
+pub use execution::{ExecutionAction, ExecutionGraph, ExecutionInput, JobOutcome};
+pub use placement::{Placement, place};

@@ -16,9 +16,11 @@ use std::{
 
 use async_trait::async_trait;
 
+mod checkpoints;
 mod durable;
 mod local;
 
+pub use checkpoints::{CheckpointMetadata, CheckpointStore, LogEntry, Takeover, discard, read_metadata};
 pub use durable::{publish_file, read_file, replace_file};
 pub use local::LocalFileSystem;
 

@@ -1,1 +1,22 @@
-//! task
+//! The shell around one subtask: its mailbox, its inputs and outputs, its chain of operators, its snapshots.
+//!
+//! What happens when a barrier arrives: [`InputGate`](input::InputGate) hands it to the
+//! [`BarrierHandler`](crate::checkpoint::BarrierHandler); when that says so, `Subtask::take_checkpoint` (in `checkpoint.rs`)
+//! sends the barrier on, takes the snapshot, and starts the asynchronous part, which acknowledges.
+
+mod checkpoint;
+pub mod input;
+mod mailbox;
+pub mod output;
+pub mod partitioner;
+pub mod program;
+mod restore;
+mod sink;
+mod source;
+mod subtask;
+
+pub use mailbox::{CreditReturn, ElementWriter, Mailbox, TaskEnd, TaskEvent, TaskReport, mailbox};
+pub use program::{EdgeCode, HeadCode, Program, VertexCode};
+pub use sink::{ErasedSink, SinkFactory, plain_sink, two_phase_commit_sink};
+pub use source::{ErasedSource, SourceFactory, source};
+pub use subtask::{SubtaskSetup, run_subtask};

@@ -1,0 +1,201 @@
+//! Messages between the job manager and a task manager.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    checkpoint::CheckpointBarrier,
+    config::JobConfig,
+    id::{Attempt, CheckpointId, Epoch, ExecutionAttempt, OperatorUid, SubtaskId, TaskManagerId},
+};
+
+/// Where the snapshot of one operator of one subtask is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StateHandle {
+    /// Small: here.
+    Inline(Vec<u8>),
+    /// In a file of the checkpoint's directory.
+    File {
+        /// Name within the directory of the checkpoint.
+        name: String,
+        /// Length in bytes.
+        length_bytes: u64,
+        /// Checksum of the content.
+        crc32: u32,
+    },
+}
+
+/// What a subtask starts from.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SubtaskRestore {
+    /// The checkpoint, if there is one.
+    pub checkpoint_id: Option<CheckpointId>,
+    /// Directory of that checkpoint.
+    pub directory: String,
+    /// Per operator, what this subtask restores.
+    pub operators: BTreeMap<OperatorUid, StateHandle>,
+}
+
+/// One subtask to run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskDeployment {
+    /// Which.
+    pub subtask: SubtaskId,
+    /// What it starts from.
+    pub restore: SubtaskRestore,
+}
+
+/// What a task manager is to run in an attempt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Deployment {
+    /// Which attempt.
+    pub attempt: Attempt,
+    /// The program: the name under which the task manager knows it, or a whole pipeline as JSON.
+    pub program: String,
+    /// The job's options.
+    pub config: JobConfig,
+    /// Where state files of checkpoints go; empty if snapshots travel in acknowledgements.
+    pub checkpoint_directory: String,
+    /// The subtasks of this task manager.
+    pub tasks: Vec<TaskDeployment>,
+    /// Where each subtask of the job runs.
+    pub placement: BTreeMap<SubtaskId, TaskManagerId>,
+    /// Data address of each task manager.
+    pub data_addresses: BTreeMap<TaskManagerId, String>,
+}
+
+/// From the job manager.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ToTaskManager {
+    /// Welcome; from now on messages of lower epochs are ignored.
+    Registered {
+        /// The epoch of the leader.
+        epoch: Epoch,
+        /// After this much silence, in milliseconds, the task manager gives the job manager up.
+        heartbeat_timeout_ms: u64,
+    },
+    /// Answer with a sign of life.
+    Heartbeat,
+    /// Create these tasks, but do not start them.
+    Deploy(Box<Deployment>),
+    /// All task managers have created their tasks: start.
+    Start {
+        /// The attempt.
+        attempt: Attempt,
+    },
+    /// Start a checkpoint at these sources.
+    TriggerCheckpoint {
+        /// The attempt.
+        attempt: Attempt,
+        /// The barrier to inject.
+        barrier: CheckpointBarrier,
+        /// The sources on this task manager.
+        tasks: Vec<SubtaskId>,
+    },
+    /// The checkpoint is complete.
+    NotifyComplete {
+        /// The attempt.
+        attempt: Attempt,
+        /// The checkpoint.
+        checkpoint_id: CheckpointId,
+    },
+    /// The checkpoint was given up.
+    NotifyAborted {
+        /// The attempt.
+        attempt: Attempt,
+        /// The checkpoint.
+        checkpoint_id: CheckpointId,
+    },
+    /// The job's data has ended and everything is committed: end the tasks.
+    Finish {
+        /// The attempt.
+        attempt: Attempt,
+    },
+    /// Stop the tasks of this attempt and all before it; answer with [`FromTaskManager::Cancelled`].
+    Cancel {
+        /// The attempt.
+        attempt: Attempt,
+    },
+    /// The job has ended; the task manager may go.
+    Shutdown,
+}
+
+/// A subtask's part of a checkpoint is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acknowledgement {
+    /// Who.
+    pub execution: ExecutionAttempt,
+    /// Which checkpoint.
+    pub checkpoint_id: CheckpointId,
+    /// Where the state of each operator is.
+    pub operators: BTreeMap<OperatorUid, StateHandle>,
+}
+
+/// From a task manager.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromTaskManager {
+    /// First message of a connection.
+    Register {
+        /// Who.
+        task_manager: TaskManagerId,
+        /// How many slots it has.
+        slots: u32,
+        /// Where its tasks receive data.
+        data_address: String,
+        /// The highest epoch that it has seen: a job manager of a lower one is not the leader.
+        highest_epoch: Epoch,
+    },
+    /// A sign of life.
+    Heartbeat,
+    /// The tasks of the attempt exist.
+    Deployed {
+        /// The attempt.
+        attempt: Attempt,
+    },
+    /// The deployment could not be carried out.
+    DeploymentFailed {
+        /// The attempt.
+        attempt: Attempt,
+        /// Why.
+        reason: String,
+    },
+    /// A subtask has restored its state and runs.
+    Running {
+        /// Who.
+        execution: ExecutionAttempt,
+    },
+    /// A subtask's part of a checkpoint is kept.
+    Acknowledge(Acknowledgement),
+    /// A subtask cannot take part in a checkpoint.
+    Decline {
+        /// Who.
+        execution: ExecutionAttempt,
+        /// Which checkpoint.
+        checkpoint_id: CheckpointId,
+        /// Why.
+        reason: String,
+    },
+    /// A subtask has seen the end of its data.
+    EndOfData {
+        /// Who.
+        execution: ExecutionAttempt,
+    },
+    /// A subtask ended as asked.
+    Finished {
+        /// Who.
+        execution: ExecutionAttempt,
+    },
+    /// A subtask failed.
+    Failed {
+        /// Who.
+        execution: ExecutionAttempt,
+        /// Why.
+        reason: String,
+    },
+    /// No task of this attempt or an earlier one is left.
+    Cancelled {
+        /// The attempt.
+        attempt: Attempt,
+    },
+}

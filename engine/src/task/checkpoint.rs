@@ -1,0 +1,148 @@
+//! A subtask's part in a checkpoint (Flink `SubtaskCheckpointCoordinatorImpl.checkpointState`).
+//!
+//! ```text
+//!  barrier sent on ─► synchronous part: sink (pre-commit), operators tail to head, source
+//!                                        └─► asynchronous part: encode, persist ─► acknowledge | decline
+//! ```
+//! Nothing is processed between the first and the last synchronous step, so barrier and state describe one cut.
+
+use std::{collections::BTreeMap, io, path::PathBuf};
+
+use super::{
+    mailbox::TaskReport,
+    subtask::{Subtask, injected, receiver_gone},
+};
+use crate::{
+    checkpoint::CheckpointBarrier,
+    codec,
+    error::{Error, ErrorKind, Result},
+    event::{Moment, Reporter, Step},
+    id::{CheckpointId, ExecutionAttempt, OperatorUid},
+    net::{Acknowledgement, StateHandle},
+    operator::{AsyncSnapshot, OperatorSnapshot},
+    planted,
+    record::StreamElement,
+    storage::SharedFileSystem,
+};
+
+/// Where snapshots of a checkpoint go.
+struct SnapshotWriter {
+    file_system: SharedFileSystem,
+    /// `None` puts everything into the acknowledgement.
+    directory: Option<PathBuf>,
+    inline_threshold_bytes: usize,
+    file_prefix: String,
+}
+
+impl Subtask {
+    /// Takes the checkpoint that the barrier announces.
+    pub(super) async fn take_checkpoint(&mut self, barrier: CheckpointBarrier) -> Result<()> {
+        let checkpoint_id = barrier.checkpoint_id;
+        if checkpoint_id <= self.last_checkpoint {
+            return Ok(());
+        }
+        self.last_checkpoint = checkpoint_id;
+        let early_source = planted!("record_emitted_between_source_snapshot_and_barrier")
+            .then(|| self.source.as_ref().map(|(_, source)| source.snapshot()))
+            .flatten();
+        if early_source.is_some() {
+            self.emit_from_source(self.env.now()).await?;
+        }
+
+        self.fact(Moment::Before, Step::BarrierEmission, Some(checkpoint_id)).await?;
+        self.outputs.broadcast(&StreamElement::Barrier(barrier)).map_err(receiver_gone)?;
+        self.fact(Moment::After, Step::BarrierEmission, Some(checkpoint_id)).await?;
+
+        self.fact(Moment::Before, Step::SyncSnapshot, Some(checkpoint_id)).await?;
+        let mut parts = Vec::new();
+        if let Some((uid, sink)) = &mut self.sink {
+            parts.push((uid.clone(), sink.snapshot(checkpoint_id).await?));
+        }
+        parts.extend(self.chain.snapshot(checkpoint_id)?);
+        if let Some((uid, source)) = &self.source {
+            self.fact(Moment::Before, Step::SourceSnapshot, Some(checkpoint_id)).await?;
+            let snapshot = early_source.unwrap_or_else(|| source.snapshot());
+            parts.push((uid.clone(), Box::new(move || Ok(snapshot)) as AsyncSnapshot));
+            self.fact(Moment::After, Step::SourceSnapshot, Some(checkpoint_id)).await?;
+        }
+        self.fact(Moment::After, Step::SyncSnapshot, Some(checkpoint_id)).await?;
+        self.start_asynchronous_part(checkpoint_id, parts);
+        Ok(())
+    }
+
+    fn start_asynchronous_part(&self, checkpoint_id: CheckpointId, parts: Vec<(OperatorUid, AsyncSnapshot)>) {
+        let subtask = self.execution.subtask;
+        let writer = SnapshotWriter {
+            file_system: self.file_system.clone(),
+            directory: self.checkpoint_directory.as_ref().map(|all| all.join(format!("chk-{checkpoint_id}"))),
+            inline_threshold_bytes: self.config.checkpoints.inline_threshold_bytes,
+            file_prefix: format!("v{}-{}-{}", subtask.vertex, subtask.index, self.execution.attempt),
+        };
+        let (execution, reporter, reports) = (self.execution, self.reporter.clone(), self.reports.clone());
+        self.env.spawn(async move {
+            let report = persist(execution, checkpoint_id, parts, &writer, &reporter).await;
+            let acknowledged = matches!(report, TaskReport::Acknowledge(_));
+            // A task manager that is gone needs no acknowledgement.
+            let _ = reports.send(report).await;
+            if acknowledged {
+                let _ = reporter.state(Moment::After, Step::Acknowledge, Some(checkpoint_id), "").await;
+            }
+        });
+    }
+
+    /// The checkpoint will not happen here: says so upstream of the coordinator and downstream of this subtask.
+    pub(super) async fn give_up_checkpoint(&mut self, checkpoint_id: CheckpointId, reason: String) -> Result<()> {
+        self.outputs.broadcast(&StreamElement::CancelMarker(checkpoint_id)).map_err(receiver_gone)?;
+        self.report(TaskReport::Decline { execution: self.execution, checkpoint_id, reason }).await
+    }
+}
+
+async fn persist(
+    execution: ExecutionAttempt,
+    checkpoint_id: CheckpointId,
+    parts: Vec<(OperatorUid, AsyncSnapshot)>,
+    writer: &SnapshotWriter,
+    reporter: &Reporter,
+) -> TaskReport {
+    let persisted = async {
+        reporter.state(Moment::Before, Step::AsyncSnapshot, Some(checkpoint_id), "").await.map_err(injected)?;
+        let mut operators = BTreeMap::new();
+        for (uid, part) in parts {
+            let handle = writer.write(&uid, &part()?).await?;
+            operators.insert(uid, handle);
+        }
+        reporter.state(Moment::After, Step::AsyncSnapshot, Some(checkpoint_id), "").await.map_err(injected)?;
+        reporter.state(Moment::Before, Step::Acknowledge, Some(checkpoint_id), "").await.map_err(injected)?;
+        Ok::<_, Error>(Acknowledgement { execution, checkpoint_id, operators })
+    };
+    match persisted.await {
+        Ok(acknowledgement) => TaskReport::Acknowledge(acknowledgement),
+        Err(error) => TaskReport::Decline { execution, checkpoint_id, reason: error.to_string() },
+    }
+}
+
+impl SnapshotWriter {
+    async fn write(&self, uid: &OperatorUid, snapshot: &OperatorSnapshot) -> Result<StateHandle> {
+        let bytes = codec::encode(snapshot);
+        let Some(directory) = &self.directory else { return Ok(StateHandle::Inline(bytes)) };
+        if bytes.len() <= self.inline_threshold_bytes {
+            return Ok(StateHandle::Inline(bytes));
+        }
+        let name = format!("{}-{:08x}", self.file_prefix, crc32fast::hash(uid.0.as_bytes()));
+        let path = directory.join(&name);
+        self.write_file(&path, &bytes).await.map_err(|error| {
+            Error::new(ErrorKind::Unavailable, format!("cannot write state file {}", path.display())).with_source(error)
+        })?;
+        Ok(StateHandle::File { name, length_bytes: bytes.len() as u64, crc32: crc32fast::hash(&bytes) })
+    }
+
+    async fn write_file(&self, path: &std::path::Path, bytes: &[u8]) -> io::Result<()> {
+        let mut file = self.file_system.create(path).await?;
+        file.write(bytes).await?;
+        if planted!("state_file_acknowledged_without_sync") {
+            return Ok(());
+        }
+        file.sync().await?;
+        self.file_system.sync_directory(&crate::storage::parent(path)).await
+    }
+}

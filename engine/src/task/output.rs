@@ -1,0 +1,131 @@
+//! The outputs of a subtask: per channel a queue and the credit that the receiver gave.
+
+use std::collections::VecDeque;
+
+use super::{
+    mailbox::{ElementWriter, TaskEvent},
+    partitioner::Partitioner,
+};
+use crate::{
+    net::DataMessage,
+    record::{AnyBatch, StreamElement},
+};
+
+/// All output channels of a subtask, edge by edge (Flink `ResultPartitionWriter`).
+///
+/// Emitting never waits: what the credit does not cover is queued. The subtask takes no new input
+/// while something is queued ([`Outputs::is_available`]), so a queue never holds more than one input's results.
+pub struct Outputs {
+    edges: Vec<OutputEdge>,
+    channels: Vec<OutputChannel>,
+    queued: usize,
+    dealt: Vec<(usize, AnyBatch)>,
+}
+
+struct OutputEdge {
+    partitioner: Box<dyn Partitioner>,
+    first_channel: usize,
+}
+
+struct OutputChannel {
+    writer: Option<ElementWriter>,
+    credit: u32,
+    queue: VecDeque<StreamElement>,
+}
+
+/// The receiver of a channel is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the receiver of an output channel is gone")]
+pub struct ReceiverGone;
+
+impl Outputs {
+    /// Outputs without any edge.
+    pub fn new() -> Self {
+        Self { edges: Vec::new(), channels: Vec::new(), queued: 0, dealt: Vec::new() }
+    }
+
+    /// Adds an edge with its channels, each with its initial credit, not connected yet.
+    pub fn add_edge(&mut self, partitioner: Box<dyn Partitioner>, channels: usize, credit: u32) {
+        self.edges.push(OutputEdge { partitioner, first_channel: self.channels.len() });
+        self.channels.extend((0..channels).map(|_| OutputChannel { writer: None, credit, queue: VecDeque::new() }));
+    }
+
+    /// The receiver of a channel is there.
+    pub fn connect(&mut self, channel: usize, writer: ElementWriter) -> Result<(), ReceiverGone> {
+        self.channels[channel].writer = Some(writer);
+        self.drain(channel)
+    }
+
+    /// The receiver of a channel can take more.
+    pub fn add_credit(&mut self, channel: usize, credit: u32) -> Result<(), ReceiverGone> {
+        self.channels[channel].credit += credit;
+        self.drain(channel)
+    }
+
+    /// Whether everything emitted so far has left.
+    pub fn is_available(&self) -> bool {
+        self.queued == 0
+    }
+
+    /// Emits records over every edge.
+    pub fn emit(&mut self, batch: AnyBatch) -> Result<(), ReceiverGone> {
+        let Some(last) = self.edges.len().checked_sub(1) else { return Ok(()) };
+        for edge in 0..last {
+            self.emit_on(edge, batch.clone())?;
+        }
+        self.emit_on(last, batch)
+    }
+
+    fn emit_on(&mut self, edge: usize, batch: AnyBatch) -> Result<(), ReceiverGone> {
+        let OutputEdge { partitioner, first_channel } = &mut self.edges[edge];
+        let first_channel = *first_channel;
+        partitioner.partition(batch, &mut self.dealt);
+        let mut dealt = std::mem::take(&mut self.dealt);
+        for (channel, part) in dealt.drain(..) {
+            self.push(first_channel + channel, StreamElement::Batch(part))?;
+        }
+        self.dealt = dealt;
+        Ok(())
+    }
+
+    /// Sends a control element over every channel.
+    pub fn broadcast(&mut self, element: &StreamElement) -> Result<(), ReceiverGone> {
+        (0..self.channels.len()).try_for_each(|channel| self.push(channel, element.clone()))
+    }
+
+    fn push(&mut self, channel: usize, element: StreamElement) -> Result<(), ReceiverGone> {
+        self.channels[channel].queue.push_back(element);
+        self.queued += 1;
+        self.drain(channel)
+    }
+
+    fn drain(&mut self, channel: usize) -> Result<(), ReceiverGone> {
+        let OutputChannel { writer: Some(writer), credit, queue } = &mut self.channels[channel] else { return Ok(()) };
+        while *credit > 0
+            && let Some(element) = queue.pop_front()
+        {
+            *credit -= 1;
+            self.queued -= 1;
+            deliver(writer, element)?;
+        }
+        Ok(())
+    }
+}
+
+impl Default for Outputs {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn deliver(writer: &ElementWriter, element: StreamElement) -> Result<(), ReceiverGone> {
+    match writer {
+        ElementWriter::Local { mailbox, channel } => {
+            mailbox.post(TaskEvent::Element { channel: *channel, element }).map_err(|_| ReceiverGone)
+        }
+        ElementWriter::Remote { connection, channel } => {
+            let message = DataMessage::Element { channel: *channel, element: element.into() };
+            connection.try_send(message).map_err(|_| ReceiverGone)
+        }
+    }
+}

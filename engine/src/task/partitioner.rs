@@ -1,0 +1,96 @@
+//! Which receiving subtask a record goes to (Flink `StreamPartitioner`).
+
+use std::{marker::PhantomData, sync::Arc};
+
+use crate::{
+    codec::Data,
+    record::{AnyBatch, Batch},
+    state::{Key, key_group_for_hash, subtask_for_key_group},
+};
+
+/// Deals the records of one edge out to its channels.
+pub trait Partitioner: Send {
+    /// Appends (channel, records) pairs; records of one channel keep their order.
+    fn partition(&mut self, batch: AnyBatch, out: &mut Vec<(usize, AnyBatch)>);
+}
+
+/// Makes the partitioner of an edge, given the number of its channels and of key groups.
+pub type PartitionerFactory = Arc<dyn Fn(usize, u32) -> Box<dyn Partitioner> + Send + Sync>;
+
+/// Everything to the one channel.
+struct Forward;
+
+impl Partitioner for Forward {
+    fn partition(&mut self, batch: AnyBatch, out: &mut Vec<(usize, AnyBatch)>) {
+        out.push((0, batch));
+    }
+}
+
+/// Subtask i to subtask i.
+pub fn forward() -> PartitionerFactory {
+    Arc::new(|_channels, _max_parallelism| Box::new(Forward))
+}
+
+/// By the key group of a key.
+struct ByKey<T, K, F> {
+    key: F,
+    channels: usize,
+    max_parallelism: u32,
+    types: PhantomData<fn(T) -> K>,
+}
+
+impl<T: Data, K: Key, F: Fn(&T) -> K + Send> Partitioner for ByKey<T, K, F> {
+    fn partition(&mut self, batch: AnyBatch, out: &mut Vec<(usize, AnyBatch)>) {
+        if self.channels == 1 {
+            out.push((0, batch));
+            return;
+        }
+        let records: Batch<T> = batch.into_typed();
+        let share = records.len() / self.channels;
+        let mut dealt: Vec<Batch<T>> = (0..self.channels).map(|_| Vec::with_capacity(share + share / 4)).collect();
+        for record in records {
+            let key_group = key_group_for_hash((self.key)(&record.value).key_hash(), self.max_parallelism);
+            let channel = subtask_for_key_group(key_group, self.max_parallelism, self.channels as u32);
+            dealt[channel as usize].push(record);
+        }
+        push_non_empty(dealt, out);
+    }
+}
+
+/// By the key group of the key that `key` takes from a record.
+pub fn by_key<T: Data, K: Key>(key: impl Fn(&T) -> K + Clone + Send + Sync + 'static) -> PartitionerFactory {
+    Arc::new(move |channels, max_parallelism| {
+        Box::new(ByKey { key: key.clone(), channels, max_parallelism, types: PhantomData })
+    })
+}
+
+/// Record by record in turn.
+struct Rebalance<T> {
+    next: usize,
+    channels: usize,
+    record: PhantomData<fn(T)>,
+}
+
+impl<T: Data> Partitioner for Rebalance<T> {
+    fn partition(&mut self, batch: AnyBatch, out: &mut Vec<(usize, AnyBatch)>) {
+        let mut dealt: Vec<Batch<T>> = (0..self.channels).map(|_| Vec::new()).collect();
+        for record in batch.into_typed::<T>() {
+            dealt[self.next].push(record);
+            self.next = (self.next + 1) % self.channels;
+        }
+        push_non_empty(dealt, out);
+    }
+}
+
+/// Record by record in turn to all channels.
+pub fn rebalance<T: Data>() -> PartitionerFactory {
+    Arc::new(|channels, _max_parallelism| Box::new(Rebalance::<T> { next: 0, channels, record: PhantomData }))
+}
+
+fn push_non_empty<T: Data>(dealt: Vec<Batch<T>>, out: &mut Vec<(usize, AnyBatch)>) {
+    for (channel, records) in dealt.into_iter().enumerate() {
+        if !records.is_empty() {
+            out.push((channel, AnyBatch::new(records)));
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Reads back what a subtask kept in a checkpoint, and refuses what is damaged.
+
+use std::{collections::BTreeMap, path::Path};
+
+use crate::{
+    codec,
+    error::{Error, ErrorKind, Result},
+    id::OperatorUid,
+    net::{StateHandle, SubtaskRestore},
+    operator::OperatorSnapshot,
+    storage::{FileSystem, read_file},
+};
+
+/// Loads the snapshots of all operators of a subtask.
+pub(super) async fn load(
+    file_system: &dyn FileSystem,
+    restore: SubtaskRestore,
+) -> Result<BTreeMap<OperatorUid, OperatorSnapshot>> {
+    let mut snapshots = BTreeMap::new();
+    for (uid, handle) in restore.operators {
+        let bytes = match handle {
+            StateHandle::Inline(bytes) => bytes,
+            StateHandle::File { name, length_bytes, crc32 } => {
+                let path = Path::new(&restore.directory).join(name);
+                let bytes = read_file(file_system, &path).await.map_err(|error| unreadable(&path, error))?;
+                check(&path, &bytes, length_bytes, crc32)?;
+                bytes
+            }
+        };
+        let snapshot = codec::decode(&bytes).map_err(|error| {
+            Error::new(ErrorKind::CorruptState, format!("the state of operator {uid} cannot be decoded"))
+                .with_source(error)
+        })?;
+        snapshots.insert(uid, snapshot);
+    }
+    Ok(snapshots)
+}
+
+fn unreadable(path: &Path, error: std::io::Error) -> Error {
+    let kind = match error.kind() {
+        std::io::ErrorKind::NotFound => ErrorKind::CorruptState,
+        _ => ErrorKind::Unavailable,
+    };
+    Error::new(kind, format!("cannot read state file {}", path.display())).with_source(error)
+}
+
+fn check(path: &Path, bytes: &[u8], length_bytes: u64, crc32: u32) -> Result<()> {
+    let found = crc32fast::hash(bytes);
+    if bytes.len() as u64 == length_bytes && found == crc32 {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::CorruptState,
+        format!(
+            "state file {} is damaged: {} bytes with checksum {found:08x}, the checkpoint says {length_bytes} bytes with {crc32:08x}",
+            path.display(),
+            bytes.len(),
+        ),
+    )
+    .with_hint("restore from another retained checkpoint with --from PATH"))
+}

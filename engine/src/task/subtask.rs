@@ -1,0 +1,464 @@
+//! One subtask: a loop over one mailbox.
+//!
+//! ```text
+//!   open ──► run ──────────────────────────────► ended (finished | cancelled | failed)
+//!             │ 1. take every event that is there
+//!             │ 2. outputs free? process one input element, or read the source
+//!             └ 3. nothing to do: wait for the mailbox, or the next timer
+//! ```
+//! A checkpoint happens between two elements, never inside one (Flink `StreamTask`, mailbox model).
+
+use std::{path::PathBuf, sync::Arc};
+
+use futures_util::FutureExt as _;
+
+use super::{
+    input::InputGate,
+    mailbox::{TaskEnd, TaskEvent, TaskReport},
+    output::Outputs,
+    program::{HeadCode, Program},
+    restore,
+    sink::ErasedSink,
+    source::ErasedSource,
+};
+use crate::{
+    checkpoint::{AlignerAction, AlignerInput, BarrierHandler},
+    config::JobConfig,
+    connector::{ReadStatus, SinkContext, SourceContext},
+    env::{Env, channel::mpsc},
+    error::{Error, ErrorKind, Result},
+    event::{InjectedFailure, Moment, Reporter, Step},
+    id::{CheckpointId, ExecutionAttempt, OperatorUid},
+    net::SubtaskRestore,
+    operator::{ChainOutput, OperatorChain, OperatorContext},
+    record::{AnyBatch, StopMode, StreamElement},
+    storage::SharedFileSystem,
+    time::{StatusWatermarkValve, Timestamp},
+};
+
+/// Everything a subtask is made from.
+pub struct SubtaskSetup {
+    /// Who it is.
+    pub execution: ExecutionAttempt,
+    /// The job.
+    pub program: Arc<Program>,
+    /// The job's options.
+    pub config: JobConfig,
+    /// What it starts from.
+    pub restore: SubtaskRestore,
+    /// Where checkpoints are kept; `None` sends snapshots to the job manager.
+    pub checkpoint_directory: Option<PathBuf>,
+    /// The world.
+    pub env: Env,
+    /// Files.
+    pub file_system: SharedFileSystem,
+    /// States facts about it.
+    pub reporter: Reporter,
+    /// Its events.
+    pub mailbox: mpsc::Receiver<TaskEvent>,
+    /// Its outputs, not connected yet.
+    pub outputs: Outputs,
+    /// Its task manager.
+    pub reports: mpsc::Sender<TaskReport>,
+}
+
+/// Runs a subtask to its end and reports how it ended. Panics of user code are failures of the subtask.
+pub async fn run_subtask(setup: SubtaskSetup) {
+    let (execution, reports) = (setup.execution, setup.reports.clone());
+    let ended = std::panic::AssertUnwindSafe(Subtask::new(setup).run()).catch_unwind().await;
+    let end = match ended {
+        Ok(Ok(end)) => end,
+        Ok(Err(error)) => TaskEnd::Failed(error.to_string().into()),
+        Err(panic) => TaskEnd::Failed(format!("panic: {}", panic_message(panic.as_ref())).into()),
+    };
+    // A task manager that is gone needs no report.
+    let _ = reports.send(TaskReport::Ended { execution, end }).await;
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("without a message")
+}
+
+pub(super) struct Subtask {
+    pub(super) execution: ExecutionAttempt,
+    program: Arc<Program>,
+    pub(super) config: JobConfig,
+    restore: Option<SubtaskRestore>,
+    pub(super) checkpoint_directory: Option<PathBuf>,
+    pub(super) env: Env,
+    pub(super) file_system: SharedFileSystem,
+    pub(super) reporter: Reporter,
+    mailbox: mpsc::Receiver<TaskEvent>,
+    pub(super) reports: mpsc::Sender<TaskReport>,
+
+    gate: InputGate,
+    barriers: BarrierHandler,
+    valve: StatusWatermarkValve,
+    open_inputs: usize,
+    pub(super) source: Option<(OperatorUid, Box<dyn ErasedSource>)>,
+    pub(super) chain: OperatorChain,
+    pub(super) sink: Option<(OperatorUid, Box<dyn ErasedSink>)>,
+    pub(super) outputs: Outputs,
+
+    pub(super) last_checkpoint: CheckpointId,
+    source_status: ReadStatus,
+    emitted_watermark: Timestamp,
+    next_watermark_at: Timestamp,
+    end_of_data: bool,
+    results: Vec<ChainOutput>,
+}
+
+/// What the loop does next.
+enum Next {
+    GoOn,
+    End(TaskEnd),
+}
+
+impl Subtask {
+    fn new(setup: SubtaskSetup) -> Self {
+        let code = setup.program.vertex(setup.execution.subtask.vertex);
+        let channels = setup.program.graph.input_channels(setup.execution.subtask).len();
+        let source = match &code.head {
+            HeadCode::Source(uid, factory) => Some((uid.clone(), factory())),
+            HeadCode::Inputs => None,
+        };
+        let operators = code.operators.iter().map(|(uid, factory)| (uid.clone(), factory())).collect();
+        let sink = code.sink.as_ref().map(|(uid, factory)| (uid.clone(), factory()));
+        Self {
+            gate: InputGate::new(channels),
+            barriers: BarrierHandler::new(setup.config.checkpoints.mode, channels),
+            valve: StatusWatermarkValve::new(channels),
+            open_inputs: channels,
+            source,
+            chain: OperatorChain::new(operators),
+            sink,
+            outputs: setup.outputs,
+            execution: setup.execution,
+            program: setup.program,
+            config: setup.config,
+            restore: Some(setup.restore),
+            checkpoint_directory: setup.checkpoint_directory,
+            env: setup.env,
+            file_system: setup.file_system,
+            reporter: setup.reporter,
+            mailbox: setup.mailbox,
+            reports: setup.reports,
+            last_checkpoint: CheckpointId::default(),
+            source_status: ReadStatus::More,
+            emitted_watermark: Timestamp::MIN,
+            next_watermark_at: Timestamp::MIN,
+            end_of_data: false,
+            results: Vec::new(),
+        }
+    }
+
+    async fn run(mut self) -> Result<TaskEnd> {
+        self.open().await?;
+        let end = self.run_loop().await;
+        if !matches!(end, Ok(TaskEnd::Finished)) {
+            // The attempt is over whatever this says; what stays behind is settled by recovery.
+            let _ = self.close_sink().await;
+        }
+        end
+    }
+
+    async fn open(&mut self) -> Result<()> {
+        let restore = self.restore.take().unwrap_or_default();
+        let checkpoint_id = restore.checkpoint_id;
+        self.last_checkpoint = checkpoint_id.unwrap_or_default();
+        self.fact(Moment::Before, Step::Restore, checkpoint_id).await?;
+        let mut snapshots = restore::load(self.file_system.as_ref(), restore).await?;
+        let subtask = self.execution.subtask;
+        let parallelism = self.program.graph.vertex(subtask.vertex).parallelism;
+        let max_parallelism = self.program.graph.max_parallelism;
+        for uid in self.chain.uids() {
+            let context = OperatorContext {
+                uid: uid.clone(),
+                subtask_index: subtask.index,
+                parallelism,
+                max_parallelism,
+                reporter: self.reporter.clone(),
+            };
+            self.chain.open(&context, snapshots.remove(&uid))?;
+        }
+        if let Some((uid, sink)) = &mut self.sink {
+            let context = SinkContext {
+                env: self.env.clone(),
+                file_system: self.file_system.clone(),
+                subtask_index: subtask.index,
+                parallelism,
+                attempt: self.execution.attempt,
+                reporter: self.reporter.clone(),
+            };
+            sink.open(&context, snapshots.remove(uid)).await?;
+        }
+        if let Some((uid, source)) = &mut self.source {
+            let context = SourceContext {
+                env: self.env.clone(),
+                file_system: self.file_system.clone(),
+                subtask_index: subtask.index,
+                parallelism,
+                reporter: self.reporter.clone(),
+            };
+            source.open(&context, snapshots.remove(uid)).await?;
+        }
+        self.fact(Moment::After, Step::Restore, checkpoint_id).await?;
+        self.report(TaskReport::Running(self.execution)).await
+    }
+
+    async fn run_loop(&mut self) -> Result<TaskEnd> {
+        loop {
+            while let Ok(event) = self.mailbox.try_recv() {
+                if let Next::End(end) = self.on_event(event).await? {
+                    return Ok(end);
+                }
+            }
+            if !(self.outputs.is_available() && self.work().await?) {
+                let deadline = self.deadline();
+                let event = self.env.until(deadline, self.mailbox.recv()).await;
+                let next = match event {
+                    Some(Some(event)) => self.on_event(event).await?,
+                    Some(None) => Next::End(TaskEnd::Cancelled),
+                    None => Next::GoOn,
+                };
+                if let Next::End(end) = next {
+                    return Ok(end);
+                }
+            }
+        }
+    }
+
+    /// Does one piece of work; false if there is none.
+    async fn work(&mut self) -> Result<bool> {
+        let now = self.env.now();
+        if self.chain.processing_time_deadline().is_some_and(|deadline| deadline <= now) {
+            self.chain.advance_processing_time(now, &mut self.results)?;
+            self.deliver().await?;
+            return Ok(true);
+        }
+        if let Some((channel, element)) = self.gate.pop() {
+            self.process(channel, element).await?;
+            return Ok(true);
+        }
+        if self.source.is_some() && !self.end_of_data {
+            return self.read_source(now).await;
+        }
+        Ok(false)
+    }
+
+    fn deadline(&self) -> Option<Timestamp> {
+        if !self.outputs.is_available() {
+            return None;
+        }
+        let source_wants = match self.source_status {
+            ReadStatus::NotBefore(time) if self.source.is_some() && !self.end_of_data => Some(time),
+            ReadStatus::NotBefore(_) | ReadStatus::More | ReadStatus::Ended => None,
+        };
+        source_wants.into_iter().chain(self.chain.processing_time_deadline()).min()
+    }
+
+    async fn on_event(&mut self, event: TaskEvent) -> Result<Next> {
+        match event {
+            TaskEvent::Element { channel, element } => self.gate.push(channel, element),
+            TaskEvent::InputConnected { channel, credit_return } => self.gate.connect(channel, credit_return),
+            TaskEvent::OutputConnected { output, writer } => {
+                self.outputs.connect(output, writer).map_err(receiver_gone)?;
+            }
+            TaskEvent::Credit { output, credit } => {
+                self.outputs.add_credit(output, credit).map_err(receiver_gone)?;
+            }
+            TaskEvent::ConnectionLost { reason } => {
+                return Err(Error::new(ErrorKind::Unavailable, format!("connection lost: {reason}")));
+            }
+            TaskEvent::TriggerCheckpoint(barrier) => {
+                if self.source.is_some() {
+                    self.take_checkpoint(barrier).await?;
+                }
+            }
+            TaskEvent::NotifyComplete(checkpoint_id) => self.notify_complete(checkpoint_id).await?,
+            TaskEvent::NotifyAborted(_) => {}
+            TaskEvent::Finish => {
+                self.finish().await?;
+                return Ok(Next::End(TaskEnd::Finished));
+            }
+            TaskEvent::Cancel => return Ok(Next::End(TaskEnd::Cancelled)),
+        }
+        Ok(Next::GoOn)
+    }
+
+    /// Reads the source once; false if it has nothing now.
+    async fn read_source(&mut self, now: Timestamp) -> Result<bool> {
+        if let ReadStatus::NotBefore(time) = self.source_status
+            && time > now
+        {
+            return Ok(false);
+        }
+        self.emit_from_source(now).await?;
+        if now >= self.next_watermark_at {
+            self.next_watermark_at = now.saturating_add(self.config.auto_watermark_interval);
+            self.emit_source_watermark().await?;
+        }
+        if self.source_status == ReadStatus::Ended {
+            self.advance_watermark(Timestamp::MAX).await?;
+            self.end_data(StopMode::Drain).await?;
+        }
+        // The mailbox and the other tasks come first again after each batch.
+        self.env.yield_now().await;
+        Ok(true)
+    }
+
+    pub(super) async fn emit_from_source(&mut self, now: Timestamp) -> Result<()> {
+        let Some((_, source)) = &mut self.source else { return Ok(()) };
+        let (batch, status) = source.poll(now, self.config.batch_records).await?;
+        self.source_status = status;
+        match batch {
+            Some(batch) => self.process_batch(batch).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn emit_source_watermark(&mut self) -> Result<()> {
+        let Some((_, source)) = &self.source else { return Ok(()) };
+        let watermark = source.watermark();
+        if watermark > self.emitted_watermark { self.advance_watermark(watermark).await } else { Ok(()) }
+    }
+
+    async fn process(&mut self, channel: usize, element: StreamElement) -> Result<()> {
+        match element {
+            StreamElement::Batch(batch) => self.process_batch(batch).await,
+            StreamElement::Watermark(watermark) => match self.valve.watermark(channel, watermark) {
+                Some(watermark) => self.advance_watermark(watermark).await,
+                None => Ok(()),
+            },
+            StreamElement::Status(status) => self.on_status(channel, status).await,
+            StreamElement::Barrier(barrier) => self.on_barrier(AlignerInput::Barrier { channel, barrier }).await,
+            StreamElement::CancelMarker(checkpoint_id) => {
+                self.on_barrier(AlignerInput::CancelMarker { channel, checkpoint_id }).await
+            }
+            StreamElement::EndOfData(mode) => {
+                self.open_inputs -= 1;
+                if self.open_inputs == 0 { self.end_data(mode).await } else { Ok(()) }
+            }
+            StreamElement::EndOfPartition => self.on_barrier(AlignerInput::EndOfChannel { channel }).await,
+        }
+    }
+
+    async fn on_status(&mut self, channel: usize, status: crate::record::WatermarkStatus) -> Result<()> {
+        let change = self.valve.status(channel, status);
+        if let Some(watermark) = change.watermark {
+            self.advance_watermark(watermark).await?;
+        }
+        match change.status {
+            Some(status) => self.outputs.broadcast(&StreamElement::Status(status)).map_err(receiver_gone),
+            None => Ok(()),
+        }
+    }
+
+    async fn on_barrier(&mut self, input: AlignerInput) -> Result<()> {
+        let mut actions = Vec::new();
+        self.barriers.handle(input, &mut actions);
+        for action in actions {
+            match action {
+                AlignerAction::AlignmentStarted(checkpoint_id) => {
+                    self.fact(Moment::Before, Step::Alignment, Some(checkpoint_id)).await?;
+                }
+                AlignerAction::Block(channel) => self.gate.block(channel),
+                AlignerAction::UnblockAll => self.gate.unblock_all(),
+                AlignerAction::Snapshot(barrier) => {
+                    self.fact(Moment::After, Step::Alignment, Some(barrier.checkpoint_id)).await?;
+                    self.take_checkpoint(barrier).await?;
+                }
+                AlignerAction::Abort { checkpoint_id, reason } => {
+                    self.give_up_checkpoint(checkpoint_id, reason.to_string()).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn process_batch(&mut self, batch: AnyBatch) -> Result<()> {
+        self.chain.process(batch, &mut self.results)?;
+        self.deliver().await
+    }
+
+    async fn advance_watermark(&mut self, watermark: Timestamp) -> Result<()> {
+        self.emitted_watermark = watermark;
+        self.chain.advance_watermark(watermark, &mut self.results)?;
+        self.deliver().await
+    }
+
+    /// Hands the chain's results to the sink or the outputs.
+    async fn deliver(&mut self) -> Result<()> {
+        let mut results = std::mem::take(&mut self.results);
+        for result in results.drain(..) {
+            match (result, &mut self.sink) {
+                (ChainOutput::Batch(batch), Some((_, sink))) => sink.write(batch).await?,
+                (ChainOutput::Batch(batch), None) => self.outputs.emit(batch).map_err(receiver_gone)?,
+                (ChainOutput::Watermark(watermark), _) => {
+                    self.outputs.broadcast(&StreamElement::Watermark(watermark)).map_err(receiver_gone)?;
+                }
+            }
+        }
+        self.results = results;
+        Ok(())
+    }
+
+    async fn end_data(&mut self, mode: StopMode) -> Result<()> {
+        self.end_of_data = true;
+        if mode == StopMode::Drain {
+            self.chain.finish(&mut self.results)?;
+            self.deliver().await?;
+        }
+        self.outputs.broadcast(&StreamElement::EndOfData(mode)).map_err(receiver_gone)?;
+        self.fact(Moment::After, Step::EndOfData, None).await?;
+        self.report(TaskReport::EndOfData(self.execution)).await
+    }
+
+    async fn notify_complete(&mut self, checkpoint_id: CheckpointId) -> Result<()> {
+        // From tail to head: what is visible first is what depends on nothing further.
+        if let Some((_, sink)) = &mut self.sink {
+            sink.notify_complete(checkpoint_id).await?;
+        }
+        self.chain.notify_complete(checkpoint_id)
+    }
+
+    async fn finish(&mut self) -> Result<()> {
+        if self.config.checkpoints.interval.is_none()
+            && let Some((_, sink)) = &mut self.sink
+        {
+            sink.commit_without_checkpoint().await?;
+        }
+        self.close_sink().await?;
+        self.fact(Moment::After, Step::Finish, None).await
+    }
+
+    async fn close_sink(&mut self) -> Result<()> {
+        match &mut self.sink {
+            Some((_, sink)) => sink.close().await,
+            None => Ok(()),
+        }
+    }
+
+    pub(super) async fn fact(&self, moment: Moment, step: Step, checkpoint_id: Option<CheckpointId>) -> Result<()> {
+        self.reporter.state(moment, step, checkpoint_id, "").await.map_err(injected)
+    }
+
+    pub(super) async fn report(&self, report: TaskReport) -> Result<()> {
+        self.reports
+            .send(report)
+            .await
+            .map_err(|_| Error::new(ErrorKind::Unavailable, "the task manager of this subtask is gone"))
+    }
+}
+
+pub(super) fn injected(failure: InjectedFailure) -> Error {
+    Error::new(ErrorKind::UserFunction, failure.to_string())
+}
+
+pub(super) fn receiver_gone(error: super::output::ReceiverGone) -> Error {
+    Error::new(ErrorKind::Unavailable, error.to_string())
+}
