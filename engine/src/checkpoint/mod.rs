@@ -1,5 +1,21 @@
 //! The checkpoint protocol: pure decisions, no IO, no clock.
 
+mod aligner;
+mod barrier_handler;
+pub mod coordinator;
+mod permit;
+mod reason;
+pub mod retention;
+mod tracker;
+
+pub use self::{
+    aligner::Aligner,
+    barrier_handler::{AlignerAction, AlignerInput, BarrierHandler, EndOfChannelRule},
+    permit::CommitPermit,
+    reason::CheckpointFailureReason,
+    tracker::BarrierTracker,
+};
+
 use serde::{Deserialize, Serialize};
 
 use crate::{id::CheckpointId, time::Timestamp};
