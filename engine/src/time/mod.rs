@@ -1,8 +1,31 @@
 //! Time: event time and processing time in milliseconds, watermarks, timers.
 
+mod multiplexer;
+mod timer_service;
+mod valve;
+mod watermark_generator;
+mod watermark_strategy;
+
+pub use multiplexer::WatermarkMultiplexer;
+pub use timer_service::{TimeDomain, Timer, TimerRestoreError, TimerService, TimersSnapshot};
+pub use valve::StatusWatermarkValve;
+pub use watermark_generator::{IdlenessTimer, WatermarkGenerator};
+pub use watermark_strategy::WatermarkStrategy;
+
 use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
+
+use crate::record::WatermarkStatus;
+
+/// What combining watermarks leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WatermarkOutput {
+    /// The combined watermark has advanced.
+    Watermark(Timestamp),
+    /// The combination has become idle or active.
+    Status(WatermarkStatus),
+}
 
 /// Milliseconds since the Unix epoch, signed: event time, watermarks and processing time alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]

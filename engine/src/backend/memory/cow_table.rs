@@ -1,0 +1,423 @@
+//! The copy-on-write table: one keyed state in memory, (key, namespace) → value.
+//!
+//! Guarantees: a lookup is one probe of a hash index and one comparison; [`CowTable::snapshot`] copies no entry, and
+//! what it returns never changes afterwards; iteration order follows from the sequence of operations alone.
+//!
+//! ```text
+//!                    snapshot()                     the first write after it
+//!   page:  Owned ───────────────▶ Shared ──────────────────────────────────▶ Owned
+//!                                   │   a copy, or the page itself if the snapshot is gone
+//! ```
+//!
+//! Entries lie in pages of [`PAGE_ENTRIES`]; a hash index holds their slots. Flink: `CopyOnWriteStateMap`, which keeps
+//! a version per entry instead; pages make the writer's check one branch and let the snapshot be read without locks.
+
+use std::{
+    hash::{Hash, Hasher},
+    sync::{Arc, Mutex, Weak},
+};
+
+use hashbrown::HashTable;
+use rustc_hash::FxHasher;
+
+use super::table_snapshot::TableSnapshot;
+use crate::{codec::Data, planted, state::Key};
+
+/// Entries of a page: what the first write after a snapshot copies.
+pub const PAGE_ENTRIES: usize = 128;
+
+/// What a namespace of a state is: nothing, or a window.
+pub trait Namespace: Data + Eq + Hash + Ord {}
+
+impl<N: Data + Eq + Hash + Ord> Namespace for N {}
+
+/// One entry.
+#[derive(Debug, Clone)]
+pub(super) struct Entry<K, N, V> {
+    pub(super) key: K,
+    pub(super) namespace: N,
+    pub(super) value: V,
+}
+
+/// The entries of a page; a slot is `None` when it is free.
+pub(super) type Slots<K, N, V> = Vec<Option<Entry<K, N, V>>>;
+
+#[derive(Debug)]
+enum Page<K, N, V> {
+    Owned(Slots<K, N, V>),
+    Shared(Arc<Slots<K, N, V>>),
+}
+
+/// Where an entry is. Valid until the entry is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot(u32);
+
+impl Slot {
+    #[inline]
+    fn page(self) -> usize {
+        self.0 as usize / PAGE_ENTRIES
+    }
+
+    #[inline]
+    fn offset(self) -> usize {
+        self.0 as usize % PAGE_ENTRIES
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct CowTable<K, N, V> {
+    index: HashTable<u32>,
+    pages: Vec<Page<K, N, V>>,
+    /// Slots below `next` that hold nothing; the last one is used first.
+    free: Vec<u32>,
+    next: u32,
+    /// Only for the planted bug `snapshot_sees_later_mutation`: the newest snapshot's pages, to be replaced under it.
+    aliased: Weak<Mutex<Vec<Arc<Slots<K, N, V>>>>>,
+}
+
+impl<K, N, V> Default for CowTable<K, N, V> {
+    fn default() -> Self {
+        Self { index: HashTable::new(), pages: Vec::new(), free: Vec::new(), next: 0, aliased: Weak::new() }
+    }
+}
+
+#[inline]
+fn hash_of<K: Hash, N: Hash>(key: &K, namespace: &N) -> u64 {
+    let mut hasher = FxHasher::default();
+    key.hash(&mut hasher);
+    namespace.hash(&mut hasher);
+    hasher.finish()
+}
+
+impl<K, N, V> Page<K, N, V> {
+    #[inline]
+    fn slots(&self) -> &Slots<K, N, V> {
+        match self {
+            Self::Owned(slots) => slots,
+            Self::Shared(slots) => slots,
+        }
+    }
+}
+
+#[inline]
+fn entry_at<K, N, V>(pages: &[Page<K, N, V>], slot: u32) -> &Entry<K, N, V> {
+    let slot = Slot(slot);
+    pages[slot.page()].slots()[slot.offset()].as_ref().expect("the index holds slots with an entry only")
+}
+
+impl<K: Key, N: Namespace, V: Data> CowTable<K, N, V> {
+    /// The number of entries.
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Whether there is no entry.
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    /// Where the entry is, if there is one.
+    #[inline]
+    pub fn find(&self, key: &K, namespace: &N) -> Option<Slot> {
+        let pages = &self.pages;
+        self.index
+            .find(hash_of(key, namespace), |&slot| {
+                let entry = entry_at(pages, slot);
+                entry.key == *key && entry.namespace == *namespace
+            })
+            .map(|&slot| Slot(slot))
+    }
+
+    /// The value in a slot that [`CowTable::find`] or [`CowTable::insert`] returned.
+    ///
+    /// # Panics
+    /// If the entry has been removed since.
+    #[inline]
+    pub fn value(&self, slot: Slot) -> &V {
+        &entry_at(&self.pages, slot.0).value
+    }
+
+    /// The value in a slot, to be changed.
+    ///
+    /// # Panics
+    /// If the entry has been removed since.
+    #[inline]
+    pub fn value_mut(&mut self, slot: Slot) -> &mut V {
+        let entry = self.page_mut(slot.page())[slot.offset()].as_mut();
+        &mut entry.expect("the index holds slots with an entry only").value
+    }
+
+    /// The value of a key in a namespace.
+    #[inline]
+    pub fn get(&self, key: &K, namespace: &N) -> Option<&V> {
+        self.find(key, namespace).map(|slot| self.value(slot))
+    }
+
+    /// The value of a key in a namespace, to be changed.
+    #[inline]
+    pub fn get_mut(&mut self, key: &K, namespace: &N) -> Option<&mut V> {
+        let slot = self.find(key, namespace)?;
+        Some(self.value_mut(slot))
+    }
+
+    /// The value of a key in a namespace, and whether it was created by this call.
+    #[inline]
+    pub fn entry_or_insert_with(&mut self, key: &K, namespace: &N, create: impl FnOnce() -> V) -> (&mut V, bool) {
+        let (slot, created) = match self.find(key, namespace) {
+            Some(slot) => (slot, false),
+            None => (self.insert_new(key.clone(), namespace.clone(), create()), true),
+        };
+        (self.value_mut(slot), created)
+    }
+
+    /// Sets a value; returns the old one.
+    pub fn insert(&mut self, key: K, namespace: N, value: V) -> Option<V> {
+        match self.find(&key, &namespace) {
+            Some(slot) => Some(std::mem::replace(self.value_mut(slot), value)),
+            None => {
+                self.insert_new(key, namespace, value);
+                None
+            }
+        }
+    }
+
+    /// Adds an entry that the caller knows to be missing.
+    pub(crate) fn insert_new(&mut self, key: K, namespace: N, value: V) -> Slot {
+        self.refresh_alias();
+        let hash = hash_of(&key, &namespace);
+        let slot = self.free.pop().unwrap_or_else(|| {
+            let slot = self.next;
+            self.next = slot.checked_add(1).expect("a state has fewer than 2^32 entries in one subtask");
+            slot
+        });
+        let place = Slot(slot);
+        if place.page() == self.pages.len() {
+            self.pages.push(Page::Owned(Vec::new()));
+        }
+        let slots = self.page_mut(place.page());
+        if place.offset() == slots.len() {
+            slots.push(None);
+        }
+        slots[place.offset()] = Some(Entry { key, namespace, value });
+        let pages = &self.pages;
+        self.index.insert_unique(hash, slot, |&slot| {
+            let entry = entry_at(pages, slot);
+            hash_of(&entry.key, &entry.namespace)
+        });
+        place
+    }
+
+    /// Removes an entry; returns its value.
+    pub fn remove(&mut self, key: &K, namespace: &N) -> Option<V> {
+        let pages = &self.pages;
+        let found = self.index.find_entry(hash_of(key, namespace), |&slot| {
+            let entry = entry_at(pages, slot);
+            entry.key == *key && entry.namespace == *namespace
+        });
+        let (slot, _) = found.ok()?.remove();
+        self.refresh_alias();
+        self.free.push(slot);
+        let slot = Slot(slot);
+        let entry = self.page_mut(slot.page())[slot.offset()].take();
+        Some(entry.expect("the index holds slots with an entry only").value)
+    }
+
+    /// Removes everything.
+    pub fn clear(&mut self) {
+        self.index.clear();
+        self.pages.clear();
+        self.free.clear();
+        self.next = 0;
+    }
+
+    /// All entries, in an order that depends on the operations so far alone.
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &N, &V)> {
+        let entries = self.pages.iter().flat_map(|page| page.slots()).flatten();
+        entries.map(|entry| (&entry.key, &entry.namespace, &entry.value))
+    }
+
+    /// What is in the table now, for ever. Costs a few instructions per page and copies no entry.
+    pub fn snapshot(&mut self) -> TableSnapshot<K, N, V> {
+        let pages: Vec<_> = self.pages.iter_mut().map(share).collect();
+        if planted!("snapshot_sees_later_mutation") {
+            let aliased = Arc::new(Mutex::new(pages));
+            self.aliased = Arc::downgrade(&aliased);
+            return TableSnapshot::aliased(aliased);
+        }
+        TableSnapshot::new(pages)
+    }
+
+    /// The entries of a page, to be changed.
+    #[inline]
+    fn page_mut(&mut self, page: usize) -> &mut Slots<K, N, V> {
+        if matches!(self.pages[page], Page::Shared(_)) {
+            self.unshare(page);
+        }
+        match &mut self.pages[page] {
+            Page::Owned(slots) => slots,
+            Page::Shared(_) => unreachable!("a page that is written to has been unshared"),
+        }
+    }
+
+    #[cold]
+    fn unshare(&mut self, page: usize) {
+        self.refresh_alias();
+        let shared = std::mem::replace(&mut self.pages[page], Page::Owned(Vec::new()));
+        self.pages[page] = Page::Owned(match shared {
+            Page::Owned(slots) => slots,
+            Page::Shared(slots) => Arc::try_unwrap(slots).unwrap_or_else(|slots| slots.as_ref().clone()),
+        });
+    }
+
+    /// The planted bug: the newest snapshot gets the pages as they are now. Does nothing without it.
+    fn refresh_alias(&self) {
+        if let Some(aliased) = self.aliased.upgrade() {
+            let pages = self.pages.iter().map(|page| match page {
+                Page::Owned(slots) => Arc::new(slots.clone()),
+                Page::Shared(slots) => slots.clone(),
+            });
+            *aliased.lock().expect("nothing panics while it holds this lock") = pages.collect();
+        }
+    }
+}
+
+/// Makes a page shared and returns the share.
+fn share<K, N, V>(page: &mut Page<K, N, V>) -> Arc<Slots<K, N, V>> {
+    let slots = match std::mem::replace(page, Page::Owned(Vec::new())) {
+        Page::Owned(slots) => Arc::new(slots),
+        Page::Shared(slots) => slots,
+    };
+    *page = Page::Shared(slots.clone());
+    slots
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{codec, operator::KeyedEntry, state::KeyGroups};
+
+    type Table = CowTable<u16, u8, i64>;
+    type Model = BTreeMap<(u16, u8), i64>;
+
+    fn encoded(model: &Model) -> BTreeMap<u16, Vec<KeyedEntry>> {
+        let mut groups: BTreeMap<u16, Vec<KeyedEntry>> = BTreeMap::new();
+        for ((key, namespace), value) in model {
+            let entry = KeyedEntry {
+                key: codec::encode(key),
+                namespace: codec::encode(namespace),
+                value: codec::encode(value),
+            };
+            groups.entry(groups_of_the_test().of_key(key)).or_default().push(entry);
+        }
+        groups.values_mut().for_each(|entries| entries.sort());
+        groups
+    }
+
+    fn groups_of_the_test() -> KeyGroups {
+        KeyGroups::new(4).unwrap()
+    }
+
+    #[derive(Debug, Clone)]
+    enum Op {
+        Insert(u16, u8, i64),
+        Add(u16, u8, i64),
+        Remove(u16, u8),
+        Clear,
+        Snapshot,
+        EncodeOldest,
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        // More keys than a page has entries, few enough that they meet again.
+        let (key, namespace) = (0..400_u16, 0..2_u8);
+        prop_oneof![
+            4 => (key.clone(), namespace.clone(), any::<i64>()).prop_map(|(k, n, v)| Op::Insert(k, n, v)),
+            8 => (key.clone(), namespace.clone(), -9..9_i64).prop_map(|(k, n, v)| Op::Add(k, n, v)),
+            4 => (key, namespace).prop_map(|(k, n)| Op::Remove(k, n)),
+            1 => Just(Op::Clear).prop_filter("rarely", |_| true),
+            2 => Just(Op::Snapshot),
+            1 => Just(Op::EncodeOldest),
+        ]
+    }
+
+    fn assert_same(table: &Table, model: &Model) {
+        let entries: BTreeMap<_, _> = table.iter().map(|(k, n, v)| ((*k, *n), *v)).collect();
+        assert_eq!(&entries, model);
+        assert_eq!(table.len(), model.len());
+        assert_eq!(table.is_empty(), model.is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn the_table_is_a_map_and_its_snapshots_never_change(ops in prop::collection::vec(op(), 1..800)) {
+            let mut table = Table::default();
+            let mut model = Model::new();
+            let mut snapshots = std::collections::VecDeque::new();
+            for op in ops {
+                match op {
+                    Op::Insert(k, n, v) => prop_assert_eq!(table.insert(k, n, v), model.insert((k, n), v)),
+                    Op::Add(k, n, v) => {
+                        let created = !model.contains_key(&(k, n));
+                        let expected = model.entry((k, n)).or_insert(100);
+                        *expected = expected.wrapping_add(v);
+                        let (value, was_created) = table.entry_or_insert_with(&k, &n, || 100);
+                        *value = value.wrapping_add(v);
+                        prop_assert_eq!((*value, was_created), (*expected, created));
+                    }
+                    Op::Remove(k, n) => prop_assert_eq!(table.remove(&k, &n), model.remove(&(k, n))),
+                    Op::Clear => { table.clear(); model.clear() }
+                    Op::Snapshot => snapshots.push_back((table.snapshot(), encoded(&model))),
+                    Op::EncodeOldest => if let Some((snapshot, expected)) = snapshots.pop_front() {
+                        prop_assert_eq!(snapshot.encode(groups_of_the_test()), expected);
+                    },
+                }
+            }
+            assert_same(&table, &model);
+            for (snapshot, expected) in snapshots {
+                prop_assert_eq!(snapshot.encode(groups_of_the_test()), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_page_is_taken_back_when_its_snapshot_is_gone() {
+        let mut table = Table::default();
+        table.insert(1, 0, 1);
+        let before = std::ptr::from_ref(table.get(&1, &0).unwrap());
+        drop(table.snapshot());
+        *table.get_mut(&1, &0).unwrap() = 2;
+        assert_eq!(std::ptr::from_ref(table.get(&1, &0).unwrap()), before, "nothing was copied");
+    }
+
+    #[test]
+    fn freed_slots_are_used_again() {
+        let mut table = Table::default();
+        for round in 0..10 {
+            for key in 0..100 {
+                table.insert(key, 0, round);
+            }
+            for key in 0..100 {
+                table.remove(&key, &0);
+            }
+        }
+        assert_eq!(table.next, 100);
+    }
+
+    #[cfg(feature = "sim")]
+    #[test]
+    fn the_planted_bug_lets_a_snapshot_see_later_mutations() {
+        crate::planted::activate(Some("snapshot_sees_later_mutation"));
+        let mut table = Table::default();
+        table.insert(1, 0, 10);
+        let snapshot = table.snapshot();
+        table.insert(1, 0, 11);
+        table.insert(2, 0, 20);
+        crate::planted::activate(None);
+        assert_eq!(snapshot.encode(groups_of_the_test()), encoded(&Model::from([((1, 0), 11)])));
+    }
+}

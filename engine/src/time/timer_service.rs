@@ -1,0 +1,402 @@
+//! The timer service: what a keyed operator wants to be reminded of, in event time and in processing time.
+//!
+//! Guarantees: a timer is identified by (timestamp, key, namespace), so that registering it twice is once; timers
+//! fire in the order (timestamp, key group, key, namespace), each removed before its callback; a timer that a callback
+//! registers and that is due fires in the same pass; a snapshot holds the timers at the moment of the call.
+//! Flink: `InternalTimerServiceImpl`, where the order of equal timestamps is left open.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, btree_map},
+    sync::Arc,
+};
+
+use super::Timestamp;
+use crate::{
+    backend::memory::Namespace,
+    codec::{self, DecodeError},
+    operator::{KeyedEntry, KeyedSnapshot},
+    planted,
+    state::{Key, KeyGroups},
+};
+
+/// Which clock a timer is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum TimeDomain {
+    /// The watermark.
+    EventTime,
+    /// The machine's clock.
+    ProcessingTime,
+}
+
+/// A timer that is due.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timer<K, N> {
+    /// What it was registered for.
+    pub timestamp: Timestamp,
+    /// Whose it is.
+    pub key: K,
+    /// What it is about: nothing, or a window.
+    pub namespace: N,
+}
+
+/// Restored timers that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum TimerRestoreError {
+    /// An entry cannot be read.
+    #[error("cannot restore timers `{state}`, key group {key_group}")]
+    Decode {
+        /// Name of the state that holds the timers.
+        state: &'static str,
+        /// The key group that holds the entry.
+        key_group: u16,
+        /// What the decoder said.
+        source: DecodeError,
+    },
+    /// A key lies in a key group where it does not belong.
+    #[error("cannot restore timers `{state}`: key group {key_group} holds a key of key group {expected}")]
+    WrongKeyGroup {
+        /// Name of the state that holds the timers.
+        state: &'static str,
+        /// The key group that holds the entry.
+        key_group: u16,
+        /// The key group of its key.
+        expected: u16,
+    },
+}
+
+/// The timers of one timestamp, in firing order: key group, key, namespace.
+type Bucket<K, N> = Arc<BTreeSet<(u16, K, N)>>;
+
+/// One set of timers. A snapshot shares the buckets; the first write to a shared one copies it.
+#[derive(Debug, Clone)]
+struct TimerSet<K, N> {
+    buckets: BTreeMap<Timestamp, Bucket<K, N>>,
+    len: usize,
+}
+
+impl<K: Key, N: Namespace> TimerSet<K, N> {
+    fn new() -> Self {
+        Self { buckets: BTreeMap::new(), len: 0 }
+    }
+
+    fn insert(&mut self, timestamp: Timestamp, timer: (u16, K, N)) {
+        self.len += usize::from(Arc::make_mut(self.buckets.entry(timestamp).or_default()).insert(timer));
+    }
+
+    fn remove(&mut self, timestamp: Timestamp, timer: &(u16, K, N)) {
+        if let btree_map::Entry::Occupied(mut bucket) = self.buckets.entry(timestamp) {
+            self.len -= usize::from(Arc::make_mut(bucket.get_mut()).remove(timer));
+            if bucket.get().is_empty() {
+                bucket.remove();
+            }
+        }
+    }
+
+    fn first(&self) -> Option<Timestamp> {
+        self.buckets.first_key_value().map(|(timestamp, _)| *timestamp)
+    }
+
+    fn pop_due(&mut self, until: Timestamp) -> Option<Timer<K, N>> {
+        let mut bucket = self.buckets.first_entry().filter(|bucket| *bucket.key() <= until)?;
+        let timestamp = *bucket.key();
+        let timers = Arc::make_mut(bucket.get_mut());
+        let (_, key, namespace) = timers.pop_first().expect("an empty bucket is removed");
+        if timers.is_empty() {
+            bucket.remove();
+        }
+        self.len -= 1;
+        Some(Timer { timestamp, key, namespace })
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (Timestamp, &(u16, K, N))> {
+        self.buckets.iter().flat_map(|(timestamp, bucket)| bucket.iter().map(|timer| (*timestamp, timer)))
+    }
+
+    fn encode(&self) -> BTreeMap<u16, Vec<KeyedEntry>> {
+        let mut groups: BTreeMap<u16, Vec<KeyedEntry>> = BTreeMap::new();
+        for (timestamp, (key_group, key, namespace)) in self.iter() {
+            groups.entry(*key_group).or_default().push(KeyedEntry {
+                key: codec::encode(key),
+                namespace: codec::encode(namespace),
+                value: codec::encode(&timestamp),
+            });
+        }
+        for entries in groups.values_mut() {
+            entries.sort_unstable();
+        }
+        groups
+    }
+
+    fn restore(
+        state: &'static str,
+        key_groups: KeyGroups,
+        groups: BTreeMap<u16, Vec<KeyedEntry>>,
+    ) -> Result<Self, TimerRestoreError> {
+        let mut timers = Self::new();
+        for (key_group, entries) in groups {
+            for entry in entries {
+                let failed = |source| TimerRestoreError::Decode { state, key_group, source };
+                let key: K = codec::decode(&entry.key).map_err(failed)?;
+                let namespace: N = codec::decode(&entry.namespace).map_err(failed)?;
+                let timestamp: Timestamp = codec::decode(&entry.value).map_err(failed)?;
+                let expected = key_groups.of_key(&key);
+                if expected != key_group {
+                    return Err(TimerRestoreError::WrongKeyGroup { state, key_group, expected });
+                }
+                timers.insert(timestamp, (key_group, key, namespace));
+            }
+        }
+        Ok(timers)
+    }
+}
+
+/// The timers of one keyed operator.
+///
+/// To fire: [`set_watermark`](Self::set_watermark), then [`pop_due_event_time`](Self::pop_due_event_time) until there
+/// is none, with the callback in between; likewise for processing time.
+#[derive(Debug)]
+pub struct TimerService<K, N> {
+    key_groups: KeyGroups,
+    watermark: Timestamp,
+    event: TimerSet<K, N>,
+    processing: TimerSet<K, N>,
+}
+
+impl<K: Key, N: Namespace> TimerService<K, N> {
+    /// Name under which event-time timers stand in a snapshot.
+    pub const EVENT: &'static str = "_timer_event";
+    /// Name under which processing-time timers stand in a snapshot.
+    pub const PROCESSING: &'static str = "_timer_processing";
+
+    /// A service without timers.
+    pub fn new(key_groups: KeyGroups) -> Self {
+        Self { key_groups, watermark: Timestamp::MIN, event: TimerSet::new(), processing: TimerSet::new() }
+    }
+
+    /// A service with the timers of a snapshot. The watermark starts over: it is not part of a checkpoint.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn restore(
+        key_groups: KeyGroups,
+        event: BTreeMap<u16, Vec<KeyedEntry>>,
+        processing: BTreeMap<u16, Vec<KeyedEntry>>,
+    ) -> Result<Self, TimerRestoreError> {
+        Ok(Self {
+            key_groups,
+            watermark: Timestamp::MIN,
+            event: TimerSet::restore(Self::EVENT, key_groups, event)?,
+            processing: TimerSet::restore(Self::PROCESSING, key_groups, processing)?,
+        })
+    }
+
+    /// The watermark that the operator has come to.
+    #[inline]
+    pub fn watermark(&self) -> Timestamp {
+        self.watermark
+    }
+
+    /// The watermark advances. Fires nothing by itself.
+    pub fn set_watermark(&mut self, watermark: Timestamp) {
+        self.watermark = self.watermark.max(watermark);
+    }
+
+    /// Registers a timer; one that is there already stays as it is. One that is due fires in the next pass.
+    pub fn register(&mut self, domain: TimeDomain, timestamp: Timestamp, key: &K, namespace: &N) {
+        let timer = self.timer(key, namespace);
+        self.set_mut(domain).insert(timestamp, timer);
+    }
+
+    /// Deletes a timer, if it is there.
+    pub fn delete(&mut self, domain: TimeDomain, timestamp: Timestamp, key: &K, namespace: &N) {
+        let timer = self.timer(key, namespace);
+        self.set_mut(domain).remove(timestamp, &timer);
+    }
+
+    /// Removes and returns the first timer at or before the watermark.
+    pub fn pop_due_event_time(&mut self) -> Option<Timer<K, N>> {
+        self.event.pop_due(self.watermark)
+    }
+
+    /// Removes and returns the first timer at or before `now`.
+    pub fn pop_due_processing_time(&mut self, now: Timestamp) -> Option<Timer<K, N>> {
+        self.processing.pop_due(now)
+    }
+
+    /// When processing time has to be looked at next: the one physical timer that all of them need.
+    pub fn processing_time_deadline(&self) -> Option<Timestamp> {
+        self.processing.first()
+    }
+
+    /// The number of timers.
+    pub fn len(&self, domain: TimeDomain) -> usize {
+        self.set(domain).len
+    }
+
+    /// Whether there is no timer at all.
+    pub fn is_empty(&self) -> bool {
+        self.event.len == 0 && self.processing.len == 0
+    }
+
+    /// The number of timers of a namespace. Looks at all of them.
+    pub fn len_of_namespace(&self, domain: TimeDomain, namespace: &N) -> usize {
+        self.set(domain).iter().filter(|(_, timer)| timer.2 == *namespace).count()
+    }
+
+    /// The timers at this moment. Costs a few instructions per distinct timestamp.
+    pub fn snapshot(&self) -> TimersSnapshot<K, N> {
+        if planted!("timers_not_in_snapshot") {
+            return TimersSnapshot { event: TimerSet::new(), processing: TimerSet::new() };
+        }
+        TimersSnapshot { event: self.event.clone(), processing: self.processing.clone() }
+    }
+
+    fn timer(&self, key: &K, namespace: &N) -> (u16, K, N) {
+        (self.key_groups.of_key(key), key.clone(), namespace.clone())
+    }
+
+    fn set(&self, domain: TimeDomain) -> &TimerSet<K, N> {
+        match domain {
+            TimeDomain::EventTime => &self.event,
+            TimeDomain::ProcessingTime => &self.processing,
+        }
+    }
+
+    fn set_mut(&mut self, domain: TimeDomain) -> &mut TimerSet<K, N> {
+        match domain {
+            TimeDomain::EventTime => &mut self.event,
+            TimeDomain::ProcessingTime => &mut self.processing,
+        }
+    }
+}
+
+/// The timers at one moment.
+#[derive(Debug)]
+pub struct TimersSnapshot<K, N> {
+    event: TimerSet<K, N>,
+    processing: TimerSet<K, N>,
+}
+
+impl<K: Key, N: Namespace> TimersSnapshot<K, N> {
+    /// Adds the timers to the snapshot of an operator's keyed state: the timestamp is the value of an entry.
+    pub fn encode_into(self, snapshot: &mut KeyedSnapshot) {
+        let sets = [(TimerService::<K, N>::EVENT, self.event), (TimerService::<K, N>::PROCESSING, self.processing)];
+        for (name, timers) in sets {
+            if timers.len > 0 {
+                snapshot.insert(name.to_owned(), timers.encode());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Service = TimerService<u8, u8>;
+    type Model = BTreeSet<(i64, u16, u8, u8)>;
+
+    fn key_groups() -> KeyGroups {
+        KeyGroups::new(4).unwrap()
+    }
+
+    fn restored(snapshot: TimersSnapshot<u8, u8>) -> Service {
+        let mut keyed = KeyedSnapshot::new();
+        snapshot.encode_into(&mut keyed);
+        let mut take = |name| keyed.remove(name).unwrap_or_default();
+        let (event, processing) = (take(Service::EVENT), take(Service::PROCESSING));
+        Service::restore(key_groups(), event, processing).unwrap()
+    }
+
+    fn fire(timers: &mut Service, watermark: i64) -> Vec<(i64, u8, u8)> {
+        timers.set_watermark(Timestamp(watermark));
+        let due = std::iter::from_fn(|| timers.pop_due_event_time());
+        due.map(|timer| (timer.timestamp.0, timer.key, timer.namespace)).collect()
+    }
+
+    #[derive(Debug, Clone)]
+    enum Op {
+        Register(i64, u8, u8),
+        Delete(i64, u8, u8),
+        Advance(i64),
+        SnapshotAndRestore,
+    }
+
+    proptest! {
+        #[test]
+        fn timers_fire_in_order_and_survive_a_restore(ops in prop::collection::vec(prop_oneof![
+            6 => (0..50_i64, 0..6_u8, 0..3_u8).prop_map(|(t, k, n)| Op::Register(t, k, n)),
+            2 => (0..50_i64, 0..6_u8, 0..3_u8).prop_map(|(t, k, n)| Op::Delete(t, k, n)),
+            2 => (0..50_i64).prop_map(Op::Advance),
+            1 => Just(Op::SnapshotAndRestore),
+        ], 1..200)) {
+            let (mut timers, mut model, mut watermark) = (Service::new(key_groups()), Model::new(), i64::MIN);
+            for op in ops {
+                match op {
+                    Op::Register(t, k, n) => {
+                        timers.register(TimeDomain::EventTime, Timestamp(t), &k, &n);
+                        model.insert((t, key_groups().of_key(&k), k, n));
+                    }
+                    Op::Delete(t, k, n) => {
+                        timers.delete(TimeDomain::EventTime, Timestamp(t), &k, &n);
+                        model.remove(&(t, key_groups().of_key(&k), k, n));
+                    }
+                    Op::Advance(w) => {
+                        watermark = watermark.max(w);
+                        let expected: Vec<_> = model.iter().filter(|t| t.0 <= watermark).map(|t| (t.0, t.2, t.3)).collect();
+                        model.retain(|t| t.0 > watermark);
+                        prop_assert_eq!(fire(&mut timers, w), expected);
+                    }
+                    Op::SnapshotAndRestore => {
+                        let snapshot = timers.snapshot();
+                        timers.register(TimeDomain::EventTime, Timestamp(7), &1, &1);
+                        timers.set_watermark(Timestamp(60));
+                        while timers.pop_due_event_time().is_some() {}
+                        timers = restored(snapshot);
+                        timers.set_watermark(Timestamp(watermark));
+                    }
+                }
+                prop_assert_eq!(timers.len(TimeDomain::EventTime), model.len());
+            }
+        }
+    }
+
+    #[test]
+    fn equal_timers_of_the_two_domains_are_different_timers() {
+        let mut timers = Service::new(key_groups());
+        timers.register(TimeDomain::EventTime, Timestamp(1), &1, &1);
+        timers.register(TimeDomain::ProcessingTime, Timestamp(1), &1, &1);
+        let mut timers = restored(timers.snapshot());
+        assert_eq!(fire(&mut timers, 1), [(1, 1, 1)]);
+        assert_eq!(timers.processing_time_deadline(), Some(Timestamp(1)));
+        assert_eq!(timers.pop_due_processing_time(Timestamp(0)), None, "a timer never fires early");
+        assert!(timers.pop_due_processing_time(Timestamp(1)).is_some());
+        assert!(timers.is_empty());
+    }
+
+    #[test]
+    fn a_timer_of_a_foreign_key_group_is_refused() {
+        let entry = KeyedEntry {
+            key: codec::encode(&1_u8),
+            namespace: codec::encode(&1_u8),
+            value: codec::encode(&Timestamp(1)),
+        };
+        let wrong = (key_groups().of_key(&1_u8) + 1) % 4;
+        let error =
+            Service::restore(key_groups(), BTreeMap::from([(wrong, vec![entry])]), BTreeMap::new()).unwrap_err();
+        assert!(matches!(error, TimerRestoreError::WrongKeyGroup { .. }), "{error}");
+    }
+
+    #[cfg(feature = "sim")]
+    #[test]
+    fn the_planted_bug_loses_the_timers() {
+        let mut timers = Service::new(key_groups());
+        timers.register(TimeDomain::EventTime, Timestamp(1), &1, &1);
+        crate::planted::activate(Some("timers_not_in_snapshot"));
+        let lost = restored(timers.snapshot());
+        crate::planted::activate(None);
+        assert!(lost.is_empty());
+    }
+}

@@ -1,0 +1,140 @@
+//! Watermark strategies: how a stream gets its event times and its watermarks.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use super::{IdlenessTimer, Timestamp, WatermarkGenerator};
+use crate::record::StreamRecord;
+
+/// Gives records their event time. One call handles a batch, so that a record costs no dynamic dispatch.
+trait TimestampAssigner<T>: Send + Sync {
+    fn timestamp(&self, value: &T) -> Timestamp;
+    fn assign(&self, records: &mut [StreamRecord<T>]);
+}
+
+impl<T, F: Fn(&T) -> Timestamp + Send + Sync> TimestampAssigner<T> for F {
+    fn timestamp(&self, value: &T) -> Timestamp {
+        self(value)
+    }
+
+    fn assign(&self, records: &mut [StreamRecord<T>]) {
+        for record in records {
+            record.timestamp = self(&record.value);
+        }
+    }
+}
+
+/// How a stream gets its event times and its watermarks (Flink `WatermarkStrategy`).
+///
+/// ```
+/// use std::time::Duration;
+/// use tidegate::{Timestamp, time::WatermarkStrategy};
+///
+/// let strategy = WatermarkStrategy::for_bounded_out_of_orderness(Duration::from_secs(5))
+///     .with_timestamp_assigner(|flight: &(i64, u32)| Timestamp(flight.0))
+///     .with_idleness(Duration::from_secs(60));
+/// assert_eq!(strategy.timestamp(&(17, 1)), Some(Timestamp(17)));
+/// ```
+pub struct WatermarkStrategy<T> {
+    assigner: Option<Arc<dyn TimestampAssigner<T>>>,
+    generator: WatermarkGenerator,
+    idleness: Option<Duration>,
+}
+
+impl<T> Clone for WatermarkStrategy<T> {
+    fn clone(&self) -> Self {
+        Self { assigner: self.assigner.clone(), generator: self.generator.clone(), idleness: self.idleness }
+    }
+}
+
+impl<T> fmt::Debug for WatermarkStrategy<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WatermarkStrategy")
+            .field("assigns_timestamps", &self.assigner.is_some())
+            .field("generator", &self.generator)
+            .field("idleness", &self.idleness)
+            .finish()
+    }
+}
+
+impl<T: 'static> WatermarkStrategy<T> {
+    fn new(generator: WatermarkGenerator) -> Self {
+        Self { assigner: None, generator, idleness: None }
+    }
+
+    /// Records come at most `bound` behind the largest event time so far.
+    pub fn for_bounded_out_of_orderness(bound: Duration) -> Self {
+        Self::new(WatermarkGenerator::bounded_out_of_orderness(bound))
+    }
+
+    /// Event times never descend within a split.
+    pub fn for_monotonous_timestamps() -> Self {
+        Self::new(WatermarkGenerator::ascending())
+    }
+
+    /// No watermarks: for jobs in processing time.
+    pub fn no_watermarks() -> Self {
+        Self::new(WatermarkGenerator::None)
+    }
+
+    /// Takes the event time from the value. Without this a record keeps the timestamp of its source.
+    #[must_use]
+    pub fn with_timestamp_assigner(mut self, assigner: impl Fn(&T) -> Timestamp + Send + Sync + 'static) -> Self {
+        self.assigner = Some(Arc::new(assigner));
+        self
+    }
+
+    /// A stream without a record for longer than this no longer holds back the watermark of the others.
+    ///
+    /// # Panics
+    /// If the timeout is zero.
+    #[must_use]
+    pub fn with_idleness(mut self, timeout: Duration) -> Self {
+        assert!(!timeout.is_zero(), "an idleness timeout is longer than zero");
+        self.idleness = Some(timeout);
+        self
+    }
+
+    /// The event time of a value, if the strategy assigns one.
+    pub fn timestamp(&self, value: &T) -> Option<Timestamp> {
+        self.assigner.as_ref().map(|assigner| assigner.timestamp(value))
+    }
+
+    /// Gives all records their event time, if the strategy assigns one.
+    pub fn assign_timestamps(&self, records: &mut [StreamRecord<T>]) {
+        if let Some(assigner) = &self.assigner {
+            assigner.assign(records);
+        }
+    }
+
+    /// A generator for one stream: one per split.
+    pub fn generator(&self) -> WatermarkGenerator {
+        self.generator.clone()
+    }
+
+    /// An idleness timer for one stream, if idleness is looked for.
+    pub fn idleness_timer(&self) -> Option<IdlenessTimer> {
+        self.idleness.map(IdlenessTimer::new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_gets_the_timestamps_of_its_values() {
+        let strategy = WatermarkStrategy::for_monotonous_timestamps().with_timestamp_assigner(|v: &i64| Timestamp(*v));
+        let mut batch = vec![StreamRecord::new(3, Timestamp::MIN), StreamRecord::new(4, Timestamp(0))];
+        strategy.assign_timestamps(&mut batch);
+        assert_eq!(batch, [StreamRecord::new(3, Timestamp(3)), StreamRecord::new(4, Timestamp(4))]);
+    }
+
+    #[test]
+    fn without_an_assigner_records_keep_their_timestamps() {
+        let strategy = WatermarkStrategy::<i64>::no_watermarks();
+        let mut batch = vec![StreamRecord::new(3, Timestamp(7))];
+        strategy.assign_timestamps(&mut batch);
+        assert_eq!(batch, [StreamRecord::new(3, Timestamp(7))]);
+        assert_eq!(strategy.timestamp(&3), None);
+    }
+}
