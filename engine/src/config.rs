@@ -73,6 +73,7 @@ impl Default for CheckpointConfig {
 #[serde(rename_all = "kebab-case", tag = "type")]
 pub enum RestartConfig {
     /// The first failure ends the job.
+    #[serde(alias = "off", alias = "disable")]
     None,
     /// A number of restarts, with a pause before each.
     FixedDelay {
