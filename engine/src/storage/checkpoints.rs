@@ -143,7 +143,12 @@ impl CheckpointStore {
         Ok(Takeover {
             epoch: self.epoch,
             latest_completed,
-            retained: completed.iter().copied().filter(|id| numbers.contains(&id.0)).collect(),
+            retained: completed
+                .iter()
+                .copied()
+                .filter(|id| Some(*id) == latest_completed || numbers.contains(&id.0))
+                .filter(|id| Some(*id) <= latest_completed)
+                .collect(),
             next_checkpoint_id: CheckpointId(highest + 1),
             finished: entries.iter().any(|entry| matches!(entry, LogEntry::Finished { .. })),
         })

@@ -1,0 +1,153 @@
+//! Data between task managers: one connection per pair and attempt, shared by all channels from one to the other.
+//!
+//! ```text
+//!  sender                                   receiver
+//!    │ Hello{attempt} ───────────────────────► │ belongs to the attempt that runs here? else: closed
+//!    │ Element{channel} ─────────────────────► │ into the receiving subtask's mailbox
+//!    │ ◄────────────────────── Credit{channel} │ when the subtask took the element
+//! ```
+//! When a connection ends, every subtask that used it fails: the attempt is over (Flink `NettyConnectionManager`).
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::connection::{MessageReader, write_messages};
+use crate::{
+    env::{ByteStream, Env, TaskHandle, channel::mpsc},
+    id::{Attempt, ChannelId},
+    net::{DataMessage, FrameKind, WireElement},
+    record::{BatchDecoder, StreamElement},
+    task::{CreditReturn, ElementWriter, Mailbox, TaskEvent},
+};
+
+/// An input channel that a subtask here has.
+#[derive(Clone)]
+pub(super) struct Receiver {
+    pub mailbox: Mailbox,
+    pub channel: usize,
+    pub decoder: BatchDecoder,
+}
+
+/// An output channel that a subtask here has.
+#[derive(Clone)]
+pub(super) struct Sender {
+    pub mailbox: Mailbox,
+    pub output: usize,
+}
+
+/// The channels of one attempt that cross the network, at their ends here.
+pub(super) struct AttemptChannels {
+    pub attempt: Attempt,
+    pub receivers: BTreeMap<ChannelId, Receiver>,
+    /// How many messages may be under way on a connection, at most.
+    pub queue: usize,
+}
+
+/// Serves a connection that a sender opened. `None` if it does not belong to the attempt.
+pub(super) async fn serve(env: Env, stream: ByteStream, channels: Option<Arc<AttemptChannels>>) {
+    let mut reader = MessageReader::new(stream.reader, FrameKind::Data);
+    let Some(channels) = channels else { return };
+    match reader.next::<DataMessage>().await {
+        Ok(DataMessage::Hello { attempt }) if attempt == channels.attempt => {}
+        Ok(DataMessage::Hello { .. } | DataMessage::Element { .. } | DataMessage::Credit { .. }) | Err(_) => return,
+    }
+    let (credits, queue) = mpsc::channel(channels.queue);
+    env.spawn(async move {
+        // The reading side notices when the connection is gone.
+        let _ = write_messages(stream.writer, FrameKind::Data, queue).await;
+    });
+    let mut seen: BTreeMap<ChannelId, Receiver> = BTreeMap::new();
+    let reason = loop {
+        let (channel, element) = match reader.next::<DataMessage>().await {
+            Ok(DataMessage::Element { channel, element }) => (channel, element),
+            Ok(other) => break format!("unexpected message {other:?}"),
+            Err(reason) => break reason,
+        };
+        let Some(receiver) = channels.receivers.get(&channel) else { break format!("no channel {channel} here") };
+        if !seen.contains_key(&channel) {
+            let credit_return = CreditReturn::Remote { connection: credits.clone(), channel };
+            let connected = TaskEvent::InputConnected { channel: receiver.channel, credit_return };
+            if receiver.mailbox.post(connected).is_err() {
+                break "the receiving subtask is gone".into();
+            }
+            seen.insert(channel, receiver.clone());
+        }
+        let element = match into_element(element, receiver.decoder) {
+            Ok(element) => element,
+            Err(reason) => break reason,
+        };
+        if receiver.mailbox.post(TaskEvent::Element { channel: receiver.channel, element }).is_err() {
+            break "the receiving subtask is gone".into();
+        }
+    };
+    for receiver in seen.into_values() {
+        let _ = receiver.mailbox.post(TaskEvent::ConnectionLost { reason: reason.clone() });
+    }
+}
+
+fn into_element(element: WireElement, decode: BatchDecoder) -> Result<StreamElement, String> {
+    Ok(match element {
+        WireElement::Batch(bytes) => StreamElement::Batch(decode(&bytes).map_err(|error| error.to_string())?),
+        WireElement::Watermark(watermark) => StreamElement::Watermark(watermark),
+        WireElement::Status(status) => StreamElement::Status(status),
+        WireElement::Barrier(barrier) => StreamElement::Barrier(barrier),
+        WireElement::CancelMarker(checkpoint_id) => StreamElement::CancelMarker(checkpoint_id),
+        WireElement::EndOfData(mode) => StreamElement::EndOfData(mode),
+        WireElement::EndOfPartition => StreamElement::EndOfPartition,
+    })
+}
+
+/// Connects to the task manager at `address` for the senders here, and keeps the connection until it ends.
+pub(super) fn open(
+    env: &Env,
+    address: String,
+    attempt: Attempt,
+    senders: BTreeMap<ChannelId, Sender>,
+    queue: usize,
+) -> TaskHandle {
+    let own_env = env.clone();
+    env.spawn(async move {
+        let reason = match own_env.connect(&address).await {
+            Ok(stream) => run_sender(&own_env, stream, attempt, &senders, queue).await,
+            Err(error) => format!("cannot connect to {address}: {error}"),
+        };
+        for sender in senders.into_values() {
+            let _ = sender.mailbox.post(TaskEvent::ConnectionLost { reason: reason.clone() });
+        }
+    })
+}
+
+async fn run_sender(
+    env: &Env,
+    stream: ByteStream,
+    attempt: Attempt,
+    senders: &BTreeMap<ChannelId, Sender>,
+    queue: usize,
+) -> String {
+    let (connection, outgoing) = mpsc::channel(queue);
+    env.spawn(async move {
+        let _ = write_messages(stream.writer, FrameKind::Data, outgoing).await;
+    });
+    if connection.try_send(DataMessage::Hello { attempt }).is_err() {
+        return "the connection ended at once".into();
+    }
+    for (channel, sender) in senders {
+        let writer = ElementWriter::Remote { connection: connection.clone(), channel: *channel };
+        if sender.mailbox.post(TaskEvent::OutputConnected { output: sender.output, writer }).is_err() {
+            return "the sending subtask is gone".into();
+        }
+    }
+    drop(connection);
+    let mut reader = MessageReader::new(stream.reader, FrameKind::Data);
+    loop {
+        match reader.next::<DataMessage>().await {
+            Ok(DataMessage::Credit { channel, credit }) => {
+                let Some(sender) = senders.get(&channel) else { return format!("no channel {channel} here") };
+                if sender.mailbox.post(TaskEvent::Credit { output: sender.output, credit }).is_err() {
+                    return "the sending subtask is gone".into();
+                }
+            }
+            Ok(other) => return format!("unexpected message {other:?}"),
+            Err(reason) => return reason,
+        }
+    }
+}
