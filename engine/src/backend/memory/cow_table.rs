@@ -21,15 +21,14 @@ use hashbrown::HashTable;
 use rustc_hash::FxHasher;
 
 use super::table_snapshot::TableSnapshot;
-use crate::{codec::Data, planted, state::Key};
+use crate::{
+    codec::Data,
+    planted,
+    state::{Key, Namespace},
+};
 
 /// Entries of a page: what the first write after a snapshot copies.
 pub const PAGE_ENTRIES: usize = 128;
-
-/// What a namespace of a state is: nothing, or a window.
-pub trait Namespace: Data + Eq + Hash + Ord {}
-
-impl<N: Data + Eq + Hash + Ord> Namespace for N {}
 
 /// One entry.
 #[derive(Debug, Clone)]
@@ -136,6 +135,15 @@ impl<K: Key, N: Namespace, V: Data> CowTable<K, N, V> {
     #[inline]
     pub fn value(&self, slot: Slot) -> &V {
         &entry_at(&self.pages, slot.0).value
+    }
+
+    /// The key of the entry in a slot.
+    ///
+    /// # Panics
+    /// If the entry has been removed since.
+    #[inline]
+    pub fn key(&self, slot: Slot) -> &K {
+        &entry_at(&self.pages, slot.0).key
     }
 
     /// The value in a slot, to be changed.

@@ -7,11 +7,11 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use super::cow_table::{Namespace, Slots};
+use super::cow_table::Slots;
 use crate::{
     codec::{self, Data},
     operator::KeyedEntry,
-    state::{Key, KeyGroups},
+    state::{Key, KeyGroups, Namespace},
 };
 
 type Pages<K, N, V> = Vec<Arc<Slots<K, N, V>>>;
