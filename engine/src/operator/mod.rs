@@ -8,6 +8,8 @@ mod filter;
 mod flat_map;
 mod keyed_process;
 mod map;
+#[cfg(test)]
+mod test_harness;
 mod timestamped_collector;
 mod window;
 mod window_function;

@@ -293,10 +293,9 @@ where
             };
             let mut further = Vec::new();
             // A record of one window, the common case, is moved into it without a copy.
-            while let Some(next) = windows.next() {
+            for next in windows {
                 further.push(std::mem::replace(&mut window, next));
             }
-            drop(windows);
             for window in further {
                 self.windowing.add_element(record.clone(), window, &self.key_selector, &mut live, out)?;
             }
@@ -339,3 +338,6 @@ fn no_timestamp() -> Error {
     Error::new(ErrorKind::Configuration, "a record without a timestamp has come to windows in event time")
         .with_hint("give the stream a WatermarkStrategy with a timestamp assigner")
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,6 +41,9 @@ pub(super) struct Entry<K, N, V> {
 /// The entries of a page; a slot is `None` when it is free.
 pub(super) type Slots<K, N, V> = Vec<Option<Entry<K, N, V>>>;
 
+/// The pages of a snapshot.
+pub(super) type Pages<K, N, V> = Vec<Arc<Slots<K, N, V>>>;
+
 #[derive(Debug)]
 enum Page<K, N, V> {
     Owned(Slots<K, N, V>),
@@ -72,7 +75,7 @@ pub struct CowTable<K, N, V> {
     free: Vec<u32>,
     next: u32,
     /// Only for the planted bug `snapshot_sees_later_mutation`: the newest snapshot's pages, to be replaced under it.
-    aliased: Weak<Mutex<Vec<Arc<Slots<K, N, V>>>>>,
+    aliased: Weak<Mutex<Pages<K, N, V>>>,
 }
 
 impl<K, N, V> Default for CowTable<K, N, V> {
