@@ -11,13 +11,16 @@ pub mod memory;
 
 use std::{fmt, marker::PhantomData};
 
-use self::memory::{CowTable, KeyedSnapshotEncoder, MemoryBackend, Namespace};
+use self::memory::{CowTable, KeyedSnapshotEncoder, MemoryBackend};
 use crate::{
     codec::{Data, DecodeError},
     error::{Error, ErrorKind},
     operator::{AsyncSnapshot, KeyedSnapshot, OperatorContext, OperatorSnapshot},
     planted,
-    state::{DescriptorError, InvalidMaxParallelism, Key, KeyGroupRange, KeyGroups, ParallelInstance, StateDescriptor},
+    state::{
+        DescriptorError, InvalidMaxParallelism, Key, KeyGroupRange, KeyGroups, Namespace, ParallelInstance,
+        StateDescriptor,
+    },
     time::{TimerRestoreError, TimerService},
 };
 

@@ -3,6 +3,29 @@
 //! An operator is typed; a chain of operators is a sequence of erased ones that hand batches to each other.
 //! All of an operator's work is synchronous: it computes. Input and output belong to the task's shell.
 
+mod chain;
+mod filter;
+mod flat_map;
+mod keyed_process;
+mod map;
+#[cfg(test)]
+mod test_harness;
+mod timestamped_collector;
+mod window;
+mod window_function;
+
+pub use chain::{ChainOutput, ErasedOperator, OperatorChain, erase};
+pub use filter::FilterOperator;
+pub use flat_map::FlatMapOperator;
+pub use keyed_process::{KeyedProcessFunction, KeyedProcessOperator, ProcessContext, StateRegistry, ValueState};
+pub use map::MapOperator;
+pub use timestamped_collector::TimestampedCollector;
+pub use window::WindowOperator;
+pub use window_function::{
+    Aggregate, AggregateFunction, FullWindow, ProcessWindowFunction, Reduce, ReduceFunction, Then, WindowContext,
+    WindowFunction,
+};
+
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -32,6 +55,20 @@ impl<T> Collector<T> {
     #[inline]
     pub fn collect(&mut self, record: StreamRecord<T>) {
         self.records.push(record);
+    }
+
+    /// Emits records.
+    pub fn collect_batch(&mut self, mut batch: Batch<T>) {
+        if self.records.is_empty() {
+            self.records = batch;
+        } else {
+            self.records.append(&mut batch);
+        }
+    }
+
+    /// Makes room for that many more records.
+    pub fn reserve(&mut self, records: usize) {
+        self.records.reserve(records);
     }
 
     /// Takes what was emitted since the last call.

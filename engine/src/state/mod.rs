@@ -11,3 +11,12 @@ pub use descriptor::{DescriptorError, StateDescriptor, ValueStateDescriptor};
 pub use key::{Key, KeyHasher};
 pub use key_group::{InvalidMaxParallelism, KeyGroupRange, KeyGroups, ParallelInstance};
 pub use key_selector::{KeyRef, KeySelector};
+
+use std::hash::Hash;
+
+use crate::codec::Data;
+
+/// What divides the state of one key further: nothing (`()`), or a window.
+pub trait Namespace: Data + Eq + Hash + Ord {}
+
+impl<N: Data + Eq + Hash + Ord> Namespace for N {}

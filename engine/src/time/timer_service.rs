@@ -12,11 +12,10 @@ use std::{
 
 use super::Timestamp;
 use crate::{
-    backend::memory::Namespace,
     codec::{self, DecodeError},
     operator::{KeyedEntry, KeyedSnapshot},
     planted,
-    state::{Key, KeyGroups},
+    state::{Key, KeyGroups, Namespace},
 };
 
 /// Which clock a timer is about.

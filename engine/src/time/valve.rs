@@ -79,13 +79,13 @@ impl StatusWatermarkValve {
     pub fn on_status(&mut self, channel: usize, status: WatermarkStatus, out: &mut Vec<WatermarkOutput>) {
         let was_idle = self.channels[channel].standing == Standing::Idle;
         match status {
-            WatermarkStatus::Idle if !was_idle => self.to_idle(channel, out),
-            WatermarkStatus::Active if was_idle => self.to_active(channel, out),
+            WatermarkStatus::Idle if !was_idle => self.become_idle(channel, out),
+            WatermarkStatus::Active if was_idle => self.become_active(channel, out),
             WatermarkStatus::Idle | WatermarkStatus::Active => {}
         }
     }
 
-    fn to_idle(&mut self, index: usize, out: &mut Vec<WatermarkOutput>) {
+    fn become_idle(&mut self, index: usize, out: &mut Vec<WatermarkOutput>) {
         self.channels[index].standing = Standing::Idle;
         let held_back = self.channels[index].watermark == self.last_output;
         if self.channels.iter().any(|channel| channel.standing != Standing::Idle) {
@@ -103,7 +103,7 @@ impl StatusWatermarkValve {
         out.push(WatermarkOutput::Status(WatermarkStatus::Idle));
     }
 
-    fn to_active(&mut self, index: usize, out: &mut Vec<WatermarkOutput>) {
+    fn become_active(&mut self, index: usize, out: &mut Vec<WatermarkOutput>) {
         let channel = &mut self.channels[index];
         let caught_up = channel.watermark >= self.last_output;
         channel.standing = if caught_up { Standing::Aligned } else { Standing::Unaligned };

@@ -21,15 +21,14 @@ use hashbrown::HashTable;
 use rustc_hash::FxHasher;
 
 use super::table_snapshot::TableSnapshot;
-use crate::{codec::Data, planted, state::Key};
+use crate::{
+    codec::Data,
+    planted,
+    state::{Key, Namespace},
+};
 
 /// Entries of a page: what the first write after a snapshot copies.
 pub const PAGE_ENTRIES: usize = 128;
-
-/// What a namespace of a state is: nothing, or a window.
-pub trait Namespace: Data + Eq + Hash + Ord {}
-
-impl<N: Data + Eq + Hash + Ord> Namespace for N {}
 
 /// One entry.
 #[derive(Debug, Clone)]
@@ -41,6 +40,9 @@ pub(super) struct Entry<K, N, V> {
 
 /// The entries of a page; a slot is `None` when it is free.
 pub(super) type Slots<K, N, V> = Vec<Option<Entry<K, N, V>>>;
+
+/// The pages of a snapshot.
+pub(super) type Pages<K, N, V> = Vec<Arc<Slots<K, N, V>>>;
 
 #[derive(Debug)]
 enum Page<K, N, V> {
@@ -73,7 +75,7 @@ pub struct CowTable<K, N, V> {
     free: Vec<u32>,
     next: u32,
     /// Only for the planted bug `snapshot_sees_later_mutation`: the newest snapshot's pages, to be replaced under it.
-    aliased: Weak<Mutex<Vec<Arc<Slots<K, N, V>>>>>,
+    aliased: Weak<Mutex<Pages<K, N, V>>>,
 }
 
 impl<K, N, V> Default for CowTable<K, N, V> {
@@ -136,6 +138,15 @@ impl<K: Key, N: Namespace, V: Data> CowTable<K, N, V> {
     #[inline]
     pub fn value(&self, slot: Slot) -> &V {
         &entry_at(&self.pages, slot.0).value
+    }
+
+    /// The key of the entry in a slot.
+    ///
+    /// # Panics
+    /// If the entry has been removed since.
+    #[inline]
+    pub fn key(&self, slot: Slot) -> &K {
+        &entry_at(&self.pages, slot.0).key
     }
 
     /// The value in a slot, to be changed.

@@ -3,7 +3,7 @@
 mod cow_table;
 mod table_snapshot;
 
-pub use cow_table::{CowTable, Namespace, PAGE_ENTRIES, Slot};
+pub use cow_table::{CowTable, PAGE_ENTRIES, Slot};
 pub use table_snapshot::TableSnapshot;
 
 use std::{any::Any, collections::BTreeMap, marker::PhantomData};
@@ -12,7 +12,7 @@ use super::{BackendError, StateId};
 use crate::{
     codec::{self, Data},
     operator::{KeyedEntry, KeyedSnapshot},
-    state::{Key, KeyGroupRange, KeyGroups, StateDescriptor},
+    state::{Key, KeyGroupRange, KeyGroups, Namespace, StateDescriptor},
 };
 
 /// The second half of a snapshot of keyed state.

@@ -7,14 +7,12 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use super::cow_table::{Namespace, Slots};
+use super::cow_table::Pages;
 use crate::{
     codec::{self, Data},
     operator::KeyedEntry,
-    state::{Key, KeyGroups},
+    state::{Key, KeyGroups, Namespace},
 };
-
-type Pages<K, N, V> = Vec<Arc<Slots<K, N, V>>>;
 
 /// The entries of a table at one moment.
 #[derive(Debug)]

@@ -1,0 +1,249 @@
+//! Functions with keyed state and timers (Flink `KeyedProcessFunction`, `KeyedProcessOperator`).
+//!
+//! State is reached through handles that a function gets when it is opened, and only through the context of a call,
+//! which always has a key: access outside a key does not compile.
+
+use super::{AsyncSnapshot, Collector, Operator, OperatorContext, OperatorSnapshot};
+use crate::{
+    backend::{KeyedStateBackend, StateId},
+    codec::Data,
+    error::Result,
+    id::CheckpointId,
+    record::{Batch, StreamRecord},
+    state::{Key, KeySelector, ValueStateDescriptor},
+    time::{TimeDomain, Timer, TimerService, Timestamp},
+};
+
+/// A function that keeps state per key and can be reminded by timers.
+pub trait KeyedProcessFunction: Send + 'static {
+    /// Type of the key.
+    type Key: Key;
+    /// Type of the input.
+    type In: Data;
+    /// Type of the output.
+    type Out: Data;
+
+    /// Asks for the function's states and keeps the handles.
+    ///
+    /// # Errors
+    /// Whatever shall fail the job.
+    fn open(&mut self, states: &mut StateRegistry<'_, Self::Key>) -> Result<()> {
+        let _ = states;
+        Ok(())
+    }
+
+    /// A value has come.
+    ///
+    /// # Errors
+    /// Whatever shall fail the job.
+    fn process_element(
+        &mut self,
+        value: Self::In,
+        context: &mut ProcessContext<'_, Self::Key, Self::Out>,
+    ) -> Result<()>;
+
+    /// A timer has come; the context's timestamp is what it was registered for.
+    ///
+    /// # Errors
+    /// Whatever shall fail the job.
+    fn on_timer(&mut self, domain: TimeDomain, context: &mut ProcessContext<'_, Self::Key, Self::Out>) -> Result<()> {
+        let _ = (domain, context);
+        Ok(())
+    }
+}
+
+/// One value per key: the handle of a state.
+#[derive(Debug, Clone)]
+pub struct ValueState<T> {
+    id: StateId<(), T>,
+    default: Option<T>,
+}
+
+/// Where a function asks for its states.
+pub struct StateRegistry<'a, K> {
+    backend: &'a mut KeyedStateBackend<K>,
+}
+
+impl<K: Key> StateRegistry<'_, K> {
+    /// A state of one value per key, with what was restored.
+    ///
+    /// # Errors
+    /// If the name is taken, or what was restored under it cannot be read.
+    pub fn value<T: Data>(&mut self, descriptor: &ValueStateDescriptor<T>) -> Result<ValueState<T>> {
+        Ok(ValueState { id: self.backend.register(&descriptor.state)?, default: descriptor.default.clone() })
+    }
+}
+
+/// What a function can see and do while it handles a value or a timer of one key.
+pub struct ProcessContext<'a, K, Out> {
+    backend: &'a mut KeyedStateBackend<K>,
+    timers: &'a mut TimerService<K, ()>,
+    out: &'a mut Collector<Out>,
+    key: &'a K,
+    timestamp: Timestamp,
+    /// The event time of what is emitted.
+    event_time: Timestamp,
+    processing_time: Timestamp,
+}
+
+impl<K: Key, Out> ProcessContext<'_, K, Out> {
+    /// The key.
+    pub fn key(&self) -> &K {
+        self.key
+    }
+
+    /// The timestamp of the value, or what the timer was registered for.
+    pub fn timestamp(&self) -> Timestamp {
+        self.timestamp
+    }
+
+    /// The watermark that the operator has come to.
+    pub fn watermark(&self) -> Timestamp {
+        self.timers.watermark()
+    }
+
+    /// The processing time, as last told to the operator.
+    pub fn processing_time(&self) -> Timestamp {
+        self.processing_time
+    }
+
+    /// Emits a value with the timestamp of the value or event-time timer; a processing-time timer gives it none.
+    pub fn collect(&mut self, value: Out) {
+        self.out.collect(StreamRecord { value, timestamp: self.event_time });
+    }
+
+    /// The key's value, or the default.
+    pub fn value<'s, T: Data>(&'s self, state: &'s ValueState<T>) -> Option<&'s T> {
+        self.backend.table(state.id).get(self.key, &()).or(state.default.as_ref())
+    }
+
+    /// The key's value, to be changed; `None` if there is none, even if there is a default.
+    pub fn value_mut<T: Data>(&mut self, state: &ValueState<T>) -> Option<&mut T> {
+        self.backend.table_mut(state.id).get_mut(self.key, &())
+    }
+
+    /// The key's value, to be changed; created if there is none.
+    pub fn value_or_insert_with<T: Data>(&mut self, state: &ValueState<T>, create: impl FnOnce() -> T) -> &mut T {
+        self.backend.table_mut(state.id).entry_or_insert_with(self.key, &(), create).0
+    }
+
+    /// Sets the key's value; `None` clears it.
+    pub fn update<T: Data>(&mut self, state: &ValueState<T>, value: impl Into<Option<T>>) {
+        match value.into() {
+            Some(value) => {
+                self.backend.table_mut(state.id).insert(self.key.clone(), (), value);
+            }
+            None => self.clear(state),
+        }
+    }
+
+    /// Removes the key's value.
+    pub fn clear<T: Data>(&mut self, state: &ValueState<T>) {
+        self.backend.table_mut(state.id).remove(self.key, &());
+    }
+
+    /// Asks for a call of `on_timer` for this key. Asking twice is asking once.
+    pub fn register_timer(&mut self, domain: TimeDomain, timestamp: Timestamp) {
+        self.timers.register(domain, timestamp, self.key, &());
+    }
+
+    /// Takes that back.
+    pub fn delete_timer(&mut self, domain: TimeDomain, timestamp: Timestamp) {
+        self.timers.delete(domain, timestamp, self.key, &());
+    }
+}
+
+/// Runs a [`KeyedProcessFunction`].
+pub struct KeyedProcessOperator<S, F: KeyedProcessFunction> {
+    key_selector: S,
+    function: F,
+    running: Option<Running<F::Key>>,
+}
+
+struct Running<K> {
+    backend: KeyedStateBackend<K>,
+    timers: TimerService<K, ()>,
+    processing_time: Timestamp,
+}
+
+const OPENED: &str = "an operator is opened before anything else";
+
+impl<S: KeySelector<F::In, Key = F::Key>, F: KeyedProcessFunction> KeyedProcessOperator<S, F> {
+    /// An operator that calls `function` with the key that `key_selector` finds.
+    pub fn new(key_selector: S, function: F) -> Self {
+        Self { key_selector, function, running: None }
+    }
+
+    fn fire(
+        &mut self,
+        domain: TimeDomain,
+        out: &mut Collector<F::Out>,
+        mut pop: impl FnMut(&mut TimerService<F::Key, ()>) -> Option<Timer<F::Key, ()>>,
+    ) -> Result<()> {
+        let running = self.running.as_mut().expect(OPENED);
+        while let Some(timer) = pop(&mut running.timers) {
+            let mut context = running.context(&timer.key, timer.timestamp, out);
+            if domain == TimeDomain::ProcessingTime {
+                // The time of a machine's clock is no event time.
+                context.event_time = Timestamp::MIN;
+            }
+            self.function.on_timer(domain, &mut context)?;
+        }
+        Ok(())
+    }
+}
+
+impl<K: Key> Running<K> {
+    fn context<'a, Out>(
+        &'a mut self,
+        key: &'a K,
+        timestamp: Timestamp,
+        out: &'a mut Collector<Out>,
+    ) -> ProcessContext<'a, K, Out> {
+        let Self { backend, timers, processing_time } = self;
+        let processing_time = *processing_time;
+        ProcessContext { backend, timers, out, key, timestamp, event_time: timestamp, processing_time }
+    }
+}
+
+impl<S: KeySelector<F::In, Key = F::Key>, F: KeyedProcessFunction> Operator for KeyedProcessOperator<S, F> {
+    type In = F::In;
+    type Out = F::Out;
+
+    fn open(&mut self, context: &OperatorContext, restored: Option<OperatorSnapshot>) -> Result<()> {
+        let mut backend = KeyedStateBackend::open(context, restored)?;
+        let timers = backend.timers()?;
+        self.function.open(&mut StateRegistry { backend: &mut backend })?;
+        self.running = Some(Running { backend, timers, processing_time: Timestamp::MIN });
+        Ok(())
+    }
+
+    fn process(&mut self, batch: Batch<F::In>, out: &mut Collector<F::Out>) -> Result<()> {
+        let running = self.running.as_mut().expect(OPENED);
+        for StreamRecord { value, timestamp } in batch {
+            let key = self.key_selector.key(&value).into_owned();
+            let mut context = running.context(&key, timestamp, out);
+            self.function.process_element(value, &mut context)?;
+        }
+        Ok(())
+    }
+
+    fn advance_watermark(&mut self, watermark: Timestamp, out: &mut Collector<F::Out>) -> Result<()> {
+        self.running.as_mut().expect(OPENED).timers.set_watermark(watermark);
+        self.fire(TimeDomain::EventTime, out, TimerService::pop_due_event_time)
+    }
+
+    fn processing_time_deadline(&self) -> Option<Timestamp> {
+        self.running.as_ref().and_then(|running| running.timers.processing_time_deadline())
+    }
+
+    fn advance_processing_time(&mut self, now: Timestamp, out: &mut Collector<F::Out>) -> Result<()> {
+        self.running.as_mut().expect(OPENED).processing_time = now;
+        self.fire(TimeDomain::ProcessingTime, out, |timers| timers.pop_due_processing_time(now))
+    }
+
+    fn snapshot(&mut self, _checkpoint_id: CheckpointId) -> Result<AsyncSnapshot> {
+        let running = self.running.as_mut().expect(OPENED);
+        Ok(running.backend.snapshot_with_timers(&running.timers))
+    }
+}

@@ -1,0 +1,79 @@
+//! What tests of operators share: contexts, and snapshots that travel between subtasks as in a real restore.
+
+use std::sync::{Arc, Mutex};
+
+use super::{AsyncSnapshot, Collector, KeyedSnapshot, Operator, OperatorContext, OperatorSnapshot};
+use crate::{
+    event::{Directive, Fact, NoObserver, Observer, Reporter, Subject},
+    id::{Attempt, CheckpointId, OperatorUid},
+    record::{Batch, StreamRecord},
+    state::ParallelInstance,
+    time::Timestamp,
+};
+
+pub(super) const MAX_PARALLELISM: u32 = 8;
+
+/// Keeps the facts as text.
+#[derive(Default)]
+pub(super) struct RecordingObserver {
+    pub(super) facts: Mutex<Vec<String>>,
+}
+
+impl Observer for RecordingObserver {
+    fn observe(&self, fact: &Fact<'_>) -> Directive {
+        self.facts.lock().unwrap().push(fact.to_string());
+        Directive::Continue
+    }
+}
+
+pub(super) fn context(instance: ParallelInstance) -> OperatorContext {
+    context_observed(instance, Arc::new(NoObserver))
+}
+
+pub(super) fn context_observed(instance: ParallelInstance, observer: Arc<dyn Observer>) -> OperatorContext {
+    OperatorContext {
+        uid: OperatorUid("under-test".into()),
+        subtask_index: instance.index,
+        parallelism: instance.parallelism,
+        max_parallelism: MAX_PARALLELISM,
+        reporter: Reporter::new(Subject::node("test"), Attempt(0), observer),
+    }
+}
+
+/// Opens the only subtask of an operator.
+pub(super) fn open<O: Operator>(mut operator: O, restored: Option<OperatorSnapshot>) -> O {
+    operator.open(&context(ParallelInstance { index: 0, parallelism: 1 }), restored).unwrap();
+    operator
+}
+
+pub(super) fn snapshot<O: Operator>(operator: &mut O) -> AsyncSnapshot {
+    operator.snapshot(CheckpointId(1)).unwrap()
+}
+
+pub(super) fn process<O: Operator>(operator: &mut O, batch: Batch<O::In>) -> Batch<O::Out> {
+    let mut out = Collector::default();
+    operator.process(batch, &mut out).unwrap();
+    out.take()
+}
+
+pub(super) fn advance<O: Operator>(operator: &mut O, watermark: i64) -> Batch<O::Out> {
+    let mut out = Collector::default();
+    operator.advance_watermark(Timestamp(watermark), &mut out).unwrap();
+    out.take()
+}
+
+pub(super) fn record<T>(value: T, timestamp: i64) -> StreamRecord<T> {
+    StreamRecord::new(value, Timestamp(timestamp))
+}
+
+/// The snapshots of all subtasks as one, as a restore with another parallelism sees them.
+pub(super) fn merged(snapshots: Vec<OperatorSnapshot>) -> OperatorSnapshot {
+    let mut keyed = KeyedSnapshot::new();
+    for (name, groups) in snapshots.into_iter().flat_map(|snapshot| snapshot.keyed) {
+        for (key_group, entries) in groups {
+            let twice = keyed.entry(name.clone()).or_default().insert(key_group, entries);
+            assert_eq!(twice, None, "key group {key_group} of {name} has two owners");
+        }
+    }
+    OperatorSnapshot { keyed, ..OperatorSnapshot::default() }
+}
