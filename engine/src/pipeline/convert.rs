@@ -124,9 +124,8 @@ impl<'a> Table<'a> {
     }
 
     fn need<T>(&self, option: Option<T>, name: &str) -> Result<T, Problem> {
-        option.ok_or_else(|| {
-            Problem::new(self.place.clone(), format!("this {} {} lacks `{name}`", self.kind, self.what))
-        })
+        option
+            .ok_or_else(|| Problem::new(self.place.clone(), format!("this {} {} lacks `{name}`", self.kind, self.what)))
     }
 }
 

@@ -314,9 +314,9 @@ impl Row {
     pub fn java_hash(&self) -> i32 {
         match &*self.0 {
             [] => 0,
-            [first, rest @ ..] => rest
-                .iter()
-                .fold(first.java_hash(), |hash, value| hash.wrapping_mul(31).wrapping_add(value.java_hash())),
+            [first, rest @ ..] => {
+                rest.iter().fold(first.java_hash(), |hash, value| hash.wrapping_mul(31).wrapping_add(value.java_hash()))
+            }
         }
     }
 }
