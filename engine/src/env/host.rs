@@ -25,7 +25,10 @@ pub(super) fn run<T, F: Future<Output = T>>(worker_threads: usize, main: impl Fn
 impl Host {
     pub(super) fn new() -> Self {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { started: Instant::now(), started_at_ms: i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX) }
+        Self {
+            started: Instant::now(),
+            started_at_ms: i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX),
+        }
     }
 
     /// The wall clock at the start plus monotonic time, so that it never goes back.

@@ -85,7 +85,12 @@ mod tests {
         // A change here makes every kept capsule mean something else.
         let generator = GeneratorSource { seed: 7, disorder: Duration::from_millis(50), ..GeneratorSource::default() };
         let records: Vec<String> = (0..4).map(|sequence| generator.record(sequence).to_string()).collect();
-        insta::assert_snapshot!(records.join("\n"), @"");
+        insta::assert_snapshot!(records.join("\n"), @r#"
+        (0, 5, 192, -24)
+        (1, 2, 403, 1)
+        (2, 14, 561, -39)
+        (3, 9, 241, -4)
+        "#);
     }
 
     #[test]
