@@ -63,10 +63,8 @@ impl Aggregate {
         let node = expression::parse(text)?;
         let Syntax::Call { function: name, function_span, arguments } = &node.syntax else {
             let error = ExpressionError::new(text, node.span, "an aggregate is a single call, such as sum(x)");
-            return Err(error.with_hint(format!(
-                "functions: {}; compute with the result in a later `map`",
-                FUNCTIONS.join(", ")
-            )));
+            return Err(error
+                .with_hint(format!("functions: {}; compute with the result in a later `map`", FUNCTIONS.join(", "))));
         };
         let function = match name.as_str() {
             "count" => AggregateFunction::Count,

@@ -1,15 +1,23 @@
 //! The declarative pipeline: a plain value, read from TOML or JSON, that is checked and compiled to a job.
 
 pub mod aggregate;
+mod convert;
 pub mod duration;
 pub mod expression;
+mod file;
+mod generator;
 pub mod model;
 mod nearest;
+pub mod options;
+pub mod plan;
+pub mod problem;
 pub mod row;
 pub mod schema;
 
 pub use aggregate::{Accumulator, Aggregate, AggregateFunction};
 pub use expression::{ArithmeticProblem, EvaluateError, Expression, ExpressionError};
 pub use model::*;
+pub use plan::{Plan, PlannedEventTime, PlannedOperation, PlannedSink, PlannedSource, PlannedStage, Stream};
+pub use problem::{Place, Problem, Problems};
 pub use row::{Datum, Float, Row};
 pub use schema::{Field, FieldType, Nullability, Schema};

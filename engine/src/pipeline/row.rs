@@ -314,9 +314,9 @@ impl Row {
     pub fn java_hash(&self) -> i32 {
         match &*self.0 {
             [] => 0,
-            [first, rest @ ..] => rest
-                .iter()
-                .fold(first.java_hash(), |hash, value| hash.wrapping_mul(31).wrapping_add(value.java_hash())),
+            [first, rest @ ..] => {
+                rest.iter().fold(first.java_hash(), |hash, value| hash.wrapping_mul(31).wrapping_add(value.java_hash()))
+            }
         }
     }
 }
@@ -373,7 +373,7 @@ mod tests {
 
     #[test]
     fn key_hashes_are_those_of_java() {
-        // Values printed by a Java program: Long.hashCode, Boolean.hashCode, Double.hashCode, String.hashCode.
+        // By the formulas that the Java documentation gives for Boolean, Long, Double and String.
         let cases: [(Datum, i32); 11] = [
             (Datum::Null, 0),
             (true.into(), 1231),
@@ -384,7 +384,7 @@ mod tests {
             (i64::MIN.into(), i32::MIN),
             (1.0.into(), 1_072_693_248),
             ("hello".into(), 99_162_322),
-            ("key-1".into(), 101_943_429),
+            ("key-1".into(), 101_943_363),
             ("😀".into(), 1_772_899),
         ];
         for (datum, hash) in cases {

@@ -108,9 +108,11 @@ impl Checker<'_> {
 
     fn field(&self, name: &str, span: &Range<usize>) -> Result<Checked> {
         let Some(index) = self.schema.index_of(name) else {
-            return Err(self
-                .error(span, format!("unknown field `{name}`"))
-                .with_hint(nearest::hint(name, "fields", self.schema.names())));
+            return Err(self.error(span, format!("unknown field `{name}`")).with_hint(nearest::hint(
+                name,
+                "fields",
+                self.schema.names(),
+            )));
         };
         let field = &self.schema.fields[index];
         Ok(Checked { typed: Typed::Field(index), field_type: field.field_type, nullability: field.nullability })
@@ -199,11 +201,7 @@ impl Checker<'_> {
     }
 
     /// Operands of one type; integers become floats if a float is among them. Nullable if any of them is.
-    fn alike(
-        &self,
-        checked: Vec<(Checked, &SyntaxNode)>,
-        user: &str,
-    ) -> Result<(Vec<Typed>, FieldType, Nullability)> {
+    fn alike(&self, checked: Vec<(Checked, &SyntaxNode)>, user: &str) -> Result<(Vec<Typed>, FieldType, Nullability)> {
         let float = checked.iter().any(|(operand, _)| operand.field_type == FieldType::Float);
         let common = if float { FieldType::Float } else { checked[0].0.field_type };
         let mut nullability = Nullability::NotNull;

@@ -39,7 +39,6 @@ use super::{
 pub(crate) use check::check;
 pub use error::{ArithmeticProblem, EvaluateError, ExpressionError};
 pub(crate) use parse::{Syntax, SyntaxNode, parse};
-pub(crate) use token::is_plain_name;
 
 /// An expression that is bound to a schema.
 #[derive(Debug, Clone)]

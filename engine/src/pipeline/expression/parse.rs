@@ -226,7 +226,8 @@ impl Parser<'_> {
         let literal = |value: Datum, span| Ok(SyntaxNode { syntax: Syntax::Literal(value), span });
         match self.peek().clone() {
             Token::Integer(magnitude) => {
-                let number = i64::try_from(magnitude).map_err(|_| self.error("the number does not fit into 64 bits"))?;
+                let number =
+                    i64::try_from(magnitude).map_err(|_| self.error("the number does not fit into 64 bits"))?;
                 self.take();
                 literal(Datum::Int(number), span)
             }

@@ -42,14 +42,6 @@ const KEYWORDS: [&str; 7] = ["and", "or", "not", "is", "null", "true", "false"];
 /// Longer ones first.
 const SYMBOLS: [&str; 14] = ["<>", "!=", "<=", ">=", "<", ">", "=", "+", "-", "*", "/", "%", "(", ")"];
 
-/// Whether a field of this name can be named without back quotes.
-pub(crate) fn is_plain_name(name: &str) -> bool {
-    let mut chars = name.chars();
-    chars.next().is_some_and(starts_name)
-        && chars.all(continues_name)
-        && !KEYWORDS.contains(&name.to_ascii_lowercase().as_str())
-}
-
 fn starts_name(c: char) -> bool {
     c.is_ascii_alphabetic() || c == '_'
 }
@@ -103,8 +95,9 @@ fn symbol(text: &str, at: usize, first: char) -> Result<(Token, usize), Expressi
             } else {
                 format!("use `{right}`")
             };
-            return Err(ExpressionError::new(text, at..at + wrong.len(), format!("unknown operator `{wrong}`"))
-                .with_hint(hint));
+            return Err(
+                ExpressionError::new(text, at..at + wrong.len(), format!("unknown operator `{wrong}`")).with_hint(hint)
+            );
         }
     }
     if let Some(symbol) = SYMBOLS.iter().find(|symbol| rest.starts_with(**symbol)) {
