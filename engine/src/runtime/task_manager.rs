@@ -21,6 +21,7 @@ use crate::{
     event::{Moment, Observer, Reporter, Step, Subject},
     id::{Attempt, ChannelId, Epoch, ExecutionAttempt, SubtaskId, TaskManagerId},
     net::{Deployment, FrameKind, FromTaskManager, ToTaskManager},
+    state::KeyGroups,
     storage::SharedFileSystem,
     task::{
         CreditReturn, ElementWriter, Mailbox, Program, SubtaskSetup, TaskEnd, TaskEvent, TaskReport, mailbox,
@@ -463,6 +464,10 @@ impl Wiring<'_> {
         self.deployment.config.channel_credit.max(1)
     }
 
+    fn key_groups(&self) -> KeyGroups {
+        KeyGroups::new(self.program.graph.max_parallelism).expect("the graph was built with a valid number of key groups")
+    }
+
     fn is_local(&self, subtask: SubtaskId) -> bool {
         self.deployment.placement.get(&subtask) == Some(self.own)
     }
@@ -480,7 +485,7 @@ impl Wiring<'_> {
         for edge in graph.outputs(subtask.vertex) {
             let channels = graph.output_channels(edge, subtask.index).len();
             let code = &self.program.edges[edge.id.0 as usize];
-            outputs.add_edge((code.partitioner)(channels, graph.max_parallelism), channels, self.credit() as u32);
+            outputs.add_edge((code.partitioner)(channels, self.key_groups()), channels, self.credit() as u32);
             output_count += channels;
         }
         let (mailbox, events) = mailbox(graph.input_channels(subtask).len() + output_count, self.credit());

@@ -29,7 +29,7 @@ pub type SharedFileSystem = Arc<dyn FileSystem>;
 
 /// A file being written, from its start, in order.
 #[async_trait]
-pub trait WriteFile: Send {
+pub trait WriteFile: Send + Sync {
     /// Appends bytes.
     async fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
     /// Makes everything written so far durable.

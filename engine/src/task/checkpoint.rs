@@ -59,8 +59,10 @@ impl Subtask {
             parts.push((uid.clone(), sink.snapshot(checkpoint_id).await?));
         }
         parts.extend(self.chain.snapshot(checkpoint_id)?);
-        if let Some((uid, source)) = &self.source {
+        if self.source.is_some() {
             self.fact(Moment::Before, Step::SourceSnapshot, Some(checkpoint_id)).await?;
+        }
+        if let Some((uid, source)) = &self.source {
             let snapshot = early_source.unwrap_or_else(|| source.snapshot());
             parts.push((uid.clone(), Box::new(move || Ok(snapshot)) as AsyncSnapshot));
             self.fact(Moment::After, Step::SourceSnapshot, Some(checkpoint_id)).await?;

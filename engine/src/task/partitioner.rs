@@ -5,7 +5,7 @@ use std::{marker::PhantomData, sync::Arc};
 use crate::{
     codec::Data,
     record::{AnyBatch, Batch},
-    state::{Key, key_group_for_hash, subtask_for_key_group},
+    state::{KeyGroups, KeySelector},
 };
 
 /// Deals the records of one edge out to its channels.
@@ -15,7 +15,7 @@ pub trait Partitioner: Send {
 }
 
 /// Makes the partitioner of an edge, given the number of its channels and of key groups.
-pub type PartitionerFactory = Arc<dyn Fn(usize, u32) -> Box<dyn Partitioner> + Send + Sync>;
+pub type PartitionerFactory = Arc<dyn Fn(usize, KeyGroups) -> Box<dyn Partitioner> + Send + Sync>;
 
 /// Everything to the one channel.
 struct Forward;
@@ -28,18 +28,18 @@ impl Partitioner for Forward {
 
 /// Subtask i to subtask i.
 pub fn forward() -> PartitionerFactory {
-    Arc::new(|_channels, _max_parallelism| Box::new(Forward))
+    Arc::new(|_channels, _key_groups| Box::new(Forward))
 }
 
 /// By the key group of a key.
-struct ByKey<T, K, F> {
-    key: F,
+struct ByKey<T, S> {
+    selector: S,
     channels: usize,
-    max_parallelism: u32,
-    types: PhantomData<fn(T) -> K>,
+    key_groups: KeyGroups,
+    record: PhantomData<fn(T)>,
 }
 
-impl<T: Data, K: Key, F: Fn(&T) -> K + Send> Partitioner for ByKey<T, K, F> {
+impl<T: Data, S: KeySelector<T>> Partitioner for ByKey<T, S> {
     fn partition(&mut self, batch: AnyBatch, out: &mut Vec<(usize, AnyBatch)>) {
         if self.channels == 1 {
             out.push((0, batch));
@@ -49,18 +49,18 @@ impl<T: Data, K: Key, F: Fn(&T) -> K + Send> Partitioner for ByKey<T, K, F> {
         let share = records.len() / self.channels;
         let mut dealt: Vec<Batch<T>> = (0..self.channels).map(|_| Vec::with_capacity(share + share / 4)).collect();
         for record in records {
-            let key_group = key_group_for_hash((self.key)(&record.value).key_hash(), self.max_parallelism);
-            let channel = subtask_for_key_group(key_group, self.max_parallelism, self.channels as u32);
+            let key_group = self.key_groups.of_key(self.selector.key(&record.value).as_ref());
+            let channel = self.key_groups.subtask(key_group, self.channels as u32);
             dealt[channel as usize].push(record);
         }
         push_non_empty(dealt, out);
     }
 }
 
-/// By the key group of the key that `key` takes from a record.
-pub fn by_key<T: Data, K: Key>(key: impl Fn(&T) -> K + Clone + Send + Sync + 'static) -> PartitionerFactory {
-    Arc::new(move |channels, max_parallelism| {
-        Box::new(ByKey { key: key.clone(), channels, max_parallelism, types: PhantomData })
+/// By the key group of the key that the selector finds in a record.
+pub fn by_key<T: Data>(selector: impl KeySelector<T> + Clone + Sync) -> PartitionerFactory {
+    Arc::new(move |channels, key_groups| {
+        Box::new(ByKey { selector: selector.clone(), channels, key_groups, record: PhantomData })
     })
 }
 
@@ -84,7 +84,7 @@ impl<T: Data> Partitioner for Rebalance<T> {
 
 /// Record by record in turn to all channels.
 pub fn rebalance<T: Data>() -> PartitionerFactory {
-    Arc::new(|channels, _max_parallelism| Box::new(Rebalance::<T> { next: 0, channels, record: PhantomData }))
+    Arc::new(|channels, _key_groups| Box::new(Rebalance::<T> { next: 0, channels, record: PhantomData }))
 }
 
 fn push_non_empty<T: Data>(dealt: Vec<Batch<T>>, out: &mut Vec<(usize, AnyBatch)>) {

@@ -70,7 +70,7 @@ fn failed(failure: InjectedFailure) -> Error {
 
 impl<S: TwoPhaseCommitSink> TwoPhaseCommit<S> {
     async fn fact(
-        &self,
+        &mut self,
         moment: Moment,
         step: Step,
         checkpoint_id: Option<CheckpointId>,

@@ -11,7 +11,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     operator::{ListMode, ListSnapshot, OperatorSnapshot},
     record::{AnyBatch, Batch},
-    time::{Timestamp, WatermarkStrategy},
+    time::{Timestamp, WatermarkGenerator, WatermarkStrategy},
 };
 
 /// A source whose record type is erased.
@@ -56,19 +56,20 @@ struct TypedSource<S: Source> {
 }
 
 struct RunningSplit<S> {
-    kept: KeptSplit<S>,
+    split: S,
+    generator: WatermarkGenerator,
     ended: bool,
     not_before: Timestamp,
 }
 
 /// What is kept of a split.
 ///
-/// The highest event time that was read belongs to it: with it the watermark after a restore is the one before the
+/// The state of its watermark generator belongs to it: with it the watermark after a restore is the one before the
 /// failure, and so are the decisions what is late. Flink starts again without a watermark.
 #[derive(Clone, Serialize, Deserialize)]
 struct KeptSplit<S> {
     split: S,
-    max_timestamp: Timestamp,
+    generator: WatermarkGenerator,
 }
 
 #[async_trait]
@@ -81,12 +82,17 @@ impl<S: Source> ErasedSource for TypedSource<S> {
                 let mine = all.into_iter().enumerate().filter(|(index, _)| {
                     *index as u32 % context.parallelism == context.subtask_index
                 });
-                mine.map(|(_, split)| KeptSplit { split, max_timestamp: Timestamp::MIN }).collect()
+                mine.map(|(_, split)| KeptSplit { split, generator: self.strategy.generator() }).collect()
             }
         };
         self.splits = kept
             .into_iter()
-            .map(|kept| RunningSplit { kept, ended: false, not_before: Timestamp::MIN })
+            .map(|KeptSplit { split, generator }| RunningSplit {
+                split,
+                generator,
+                ended: false,
+                not_before: Timestamp::MIN,
+            })
             .collect();
         self.reader = Some(self.source.reader(context));
         Ok(())
@@ -103,14 +109,14 @@ impl<S: Source> ErasedSource for TypedSource<S> {
         self.turn = (index + 1) % count;
         let split = &mut self.splits[index];
         let mut batch = Batch::new();
-        match reader.read(&mut split.kept.split, limit, &mut batch).await? {
+        match reader.read(&mut split.split, limit, &mut batch).await? {
             ReadStatus::More => {}
             ReadStatus::NotBefore(time) => split.not_before = time,
             ReadStatus::Ended => split.ended = true,
         }
-        for record in &mut batch {
-            record.timestamp = self.strategy.timestamp(&record.value, record.timestamp);
-            split.kept.max_timestamp = split.kept.max_timestamp.max(record.timestamp);
+        self.strategy.assign_timestamps(&mut batch);
+        for record in &batch {
+            split.generator.on_event(record.timestamp);
         }
         let status = self.status();
         Ok(((!batch.is_empty()).then(|| AnyBatch::new(batch)), status))
@@ -118,11 +124,14 @@ impl<S: Source> ErasedSource for TypedSource<S> {
 
     fn watermark(&self) -> Timestamp {
         let running = self.splits.iter().filter(|split| !split.ended);
-        running.map(|split| self.strategy.watermark(split.kept.max_timestamp)).min().unwrap_or(Timestamp::MIN)
+        running.map(|split| split.generator.watermark().unwrap_or(Timestamp::MIN)).min().unwrap_or(Timestamp::MIN)
     }
 
     fn snapshot(&self) -> OperatorSnapshot {
-        let entries = self.splits.iter().map(|split| codec::encode(&split.kept)).collect();
+        let kept = |split: &RunningSplit<S::Split>| {
+            codec::encode(&KeptSplit { split: split.split.clone(), generator: split.generator.clone() })
+        };
+        let entries = self.splits.iter().map(kept).collect();
         let lists = BTreeMap::from([(SPLITS.to_owned(), ListSnapshot { mode: ListMode::Split, entries })]);
         OperatorSnapshot { lists, ..OperatorSnapshot::default() }
     }

@@ -33,7 +33,7 @@ use crate::{
     operator::{ChainOutput, OperatorChain, OperatorContext},
     record::{AnyBatch, StopMode, StreamElement},
     storage::SharedFileSystem,
-    time::{StatusWatermarkValve, Timestamp},
+    time::{StatusWatermarkValve, Timestamp, WatermarkOutput},
 };
 
 /// Everything a subtask is made from.
@@ -175,17 +175,17 @@ impl Subtask {
         let subtask = self.execution.subtask;
         let parallelism = self.program.graph.vertex(subtask.vertex).parallelism;
         let max_parallelism = self.program.graph.max_parallelism;
-        for uid in self.chain.uids() {
-            let context = OperatorContext {
-                uid: uid.clone(),
-                subtask_index: subtask.index,
-                parallelism,
-                max_parallelism,
-                reporter: self.reporter.clone(),
-            };
-            self.chain.open(&context, snapshots.remove(&uid))?;
-        }
-        if let Some((uid, sink)) = &mut self.sink {
+        let sink_restored = self.sink.as_ref().and_then(|(uid, _)| snapshots.remove(uid));
+        let source_restored = self.source.as_ref().and_then(|(uid, _)| snapshots.remove(uid));
+        let context = OperatorContext {
+            uid: OperatorUid(String::new()),
+            subtask_index: subtask.index,
+            parallelism,
+            max_parallelism,
+            reporter: self.reporter.clone(),
+        };
+        self.chain.open(&context, snapshots)?;
+        if let Some((_, sink)) = &mut self.sink {
             let context = SinkContext {
                 env: self.env.clone(),
                 file_system: self.file_system.clone(),
@@ -194,9 +194,9 @@ impl Subtask {
                 attempt: self.execution.attempt,
                 reporter: self.reporter.clone(),
             };
-            sink.open(&context, snapshots.remove(uid)).await?;
+            sink.open(&context, sink_restored).await?;
         }
-        if let Some((uid, source)) = &mut self.source {
+        if let Some((_, source)) = &mut self.source {
             let context = SourceContext {
                 env: self.env.clone(),
                 file_system: self.file_system.clone(),
@@ -204,7 +204,7 @@ impl Subtask {
                 parallelism,
                 reporter: self.reporter.clone(),
             };
-            source.open(&context, snapshots.remove(uid)).await?;
+            source.open(&context, source_restored).await?;
         }
         self.fact(Moment::After, Step::Restore, checkpoint_id).await?;
         self.report(TaskReport::Running(self.execution)).await
@@ -330,11 +330,16 @@ impl Subtask {
     async fn process(&mut self, channel: usize, element: StreamElement) -> Result<()> {
         match element {
             StreamElement::Batch(batch) => self.process_batch(batch).await,
-            StreamElement::Watermark(watermark) => match self.valve.watermark(channel, watermark) {
-                Some(watermark) => self.advance_watermark(watermark).await,
-                None => Ok(()),
-            },
-            StreamElement::Status(status) => self.on_status(channel, status).await,
+            StreamElement::Watermark(watermark) => {
+                let mut combined = Vec::new();
+                self.valve.on_watermark(channel, watermark, &mut combined);
+                self.on_combined_watermark(combined).await
+            }
+            StreamElement::Status(status) => {
+                let mut combined = Vec::new();
+                self.valve.on_status(channel, status, &mut combined);
+                self.on_combined_watermark(combined).await
+            }
             StreamElement::Barrier(barrier) => self.on_barrier(AlignerInput::Barrier { channel, barrier }).await,
             StreamElement::CancelMarker(checkpoint_id) => {
                 self.on_barrier(AlignerInput::CancelMarker { channel, checkpoint_id }).await
@@ -347,15 +352,16 @@ impl Subtask {
         }
     }
 
-    async fn on_status(&mut self, channel: usize, status: crate::record::WatermarkStatus) -> Result<()> {
-        let change = self.valve.status(channel, status);
-        if let Some(watermark) = change.watermark {
-            self.advance_watermark(watermark).await?;
+    async fn on_combined_watermark(&mut self, combined: Vec<WatermarkOutput>) -> Result<()> {
+        for output in combined {
+            match output {
+                WatermarkOutput::Watermark(watermark) => self.advance_watermark(watermark).await?,
+                WatermarkOutput::Status(status) => {
+                    self.outputs.broadcast(&StreamElement::Status(status)).map_err(receiver_gone)?;
+                }
+            }
         }
-        match change.status {
-            Some(status) => self.outputs.broadcast(&StreamElement::Status(status)).map_err(receiver_gone),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     async fn on_barrier(&mut self, input: AlignerInput) -> Result<()> {
@@ -443,11 +449,11 @@ impl Subtask {
         }
     }
 
-    pub(super) async fn fact(&self, moment: Moment, step: Step, checkpoint_id: Option<CheckpointId>) -> Result<()> {
+    pub(super) async fn fact(&mut self, moment: Moment, step: Step, checkpoint_id: Option<CheckpointId>) -> Result<()> {
         self.reporter.state(moment, step, checkpoint_id, "").await.map_err(injected)
     }
 
-    pub(super) async fn report(&self, report: TaskReport) -> Result<()> {
+    pub(super) async fn report(&mut self, report: TaskReport) -> Result<()> {
         self.reports
             .send(report)
             .await

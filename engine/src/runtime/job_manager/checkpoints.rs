@@ -162,7 +162,7 @@ impl JobManager {
         self.states.entry(checkpoint_id).or_default().entry(task).or_insert(operators);
         self.tell_coordinator(CoordinatorInput::Acknowledge { checkpoint_id, task }).await;
         // State of a checkpoint that the coordinator does not know any more is of no use.
-        if !self.coordinator.pending().any(|pending| pending.checkpoint_id() == checkpoint_id)
+        if !self.coordinator.pending().any(|pending| pending.checkpoint_id == checkpoint_id)
             && self.coordinator.storing() != Some(checkpoint_id)
         {
             self.states.remove(&checkpoint_id);
