@@ -1,1 +1,46 @@
-//! api
+//! What the author of a job writes (Flink's DataStream API).
+//!
+//! ```
+//! use tidegate::{api::{StreamEnvironment, TumblingWindows, WatermarkStrategy}, config::JobConfig, connector::{CollectionSource, CollectSink}, runtime::run_locally};
+//! use std::{sync::{Arc, Mutex}, time::Duration};
+//!
+//! let collected = Arc::new(Mutex::new(Vec::new()));
+//! let sink = collected.clone();
+//! let job = StreamEnvironment::new(JobConfig::default());
+//! let words = vec![("hadoop".to_string(), 1_000), ("hive".to_string(), 2_000), ("hadoop".to_string(), 3_000)];
+//! job.from_source("words", CollectionSource::new(words), WatermarkStrategy::for_monotonous_timestamps()
+//!         .with_timestamp_assigner(|(_, at): &(String, i64)| tidegate::Timestamp(*at)))
+//!     .map(|(word, _)| (word, 1_u64))
+//!     .key_by(|(word, _)| word.clone())
+//!     .window(TumblingWindows::of(Duration::from_secs(10)).unwrap())
+//!     .reduce(|sum, next| sum.1 += next.1)
+//!     .sink("collect", move || CollectSink::new(sink.clone()));
+//! run_locally(1, job.config().clone(), job.build().unwrap()).unwrap();
+//! let mut counts: Vec<_> = collected.lock().unwrap().iter().map(|(_, record)| record.value.clone()).collect();
+//! counts.sort();
+//! assert_eq!(counts, [("hadoop".to_string(), 2), ("hive".to_string(), 1)]);
+//! ```
+//!
+//! Closures are cloned for each subtask and must depend on nothing but their input; what shall survive a failure
+//! belongs into state.
+
+mod builder;
+mod environment;
+mod keyed_stream;
+mod stream;
+mod windowed_stream;
+
+pub use environment::StreamEnvironment;
+pub use keyed_stream::KeyedStream;
+pub use stream::{DataStream, StreamSink};
+pub use windowed_stream::WindowedStream;
+
+pub use crate::{
+    operator::{
+        AggregateFunction, KeyedProcessFunction, ProcessContext, ProcessWindowFunction, StateRegistry,
+        TimestampedCollector, ValueState, WindowContext,
+    },
+    state::{Key, KeyRef, ValueStateDescriptor},
+    time::{TimeDomain, WatermarkStrategy},
+    window::{TimeWindow, TumblingWindows},
+};

@@ -1,0 +1,185 @@
+//! From the author's operations to a program: which of them are chained into one task.
+//!
+//! An operation is chained to the one before it if records go from subtask to subtask of the same number, both
+//! have the same parallelism, and nobody else reads from that one (Flink `StreamingJobGraphGenerator`).
+
+use std::collections::BTreeSet;
+
+use crate::{
+    config::JobConfig,
+    error::{Error, ErrorKind, Result},
+    graph::{Distribution, Edge, JobGraph, Vertex},
+    id::{EdgeId, OperatorUid, VertexId},
+    record::BatchDecoder,
+    state::KeyGroups,
+    task::{
+        EdgeCode, HeadCode, Program, SinkFactory, SourceFactory, VertexCode, partitioner::PartitionerFactory,
+        program::OperatorFactory,
+    },
+};
+
+/// What an operation does.
+pub(super) enum Code {
+    Source(SourceFactory),
+    Operator(OperatorFactory),
+    Sink(SinkFactory),
+}
+
+/// How records get from one operation to another.
+#[derive(Clone)]
+pub(super) struct Connection {
+    pub from: usize,
+    pub shipping: Shipping,
+    pub decoder: BatchDecoder,
+}
+
+/// Who gets a record.
+#[derive(Clone)]
+pub(super) enum Shipping {
+    /// The subtask of the same number.
+    Forward(PartitionerFactory),
+    /// Any, as the partitioner says.
+    AllToAll(PartitionerFactory),
+}
+
+/// An operation of the author.
+pub(super) struct Operation {
+    pub name: String,
+    pub uid: Option<String>,
+    pub parallelism: u32,
+    pub code: Code,
+    pub inputs: Vec<Connection>,
+}
+
+/// The operations of a job; each comes after those that feed it.
+#[derive(Default)]
+pub(super) struct Builder {
+    pub operations: Vec<Operation>,
+}
+
+impl Builder {
+    pub(super) fn add(&mut self, operation: Operation) -> usize {
+        self.operations.push(operation);
+        self.operations.len() - 1
+    }
+
+    /// Whether `index` runs in the task of its only input.
+    fn chained_to(&self, index: usize) -> Option<usize> {
+        let [Connection { from, shipping: Shipping::Forward(_), .. }] = self.operations[index].inputs.as_slice() else {
+            return None;
+        };
+        let readers = self.operations.iter().flat_map(|operation| &operation.inputs);
+        let only_reader = readers.filter(|input| input.from == *from).count() == 1;
+        let same = self.operations[*from].parallelism == self.operations[index].parallelism;
+        (only_reader && same).then_some(*from)
+    }
+
+    pub(super) fn build(self, config: &JobConfig) -> Result<Program> {
+        let widest = self.operations.iter().map(|operation| operation.parallelism).max().unwrap_or(1);
+        let key_groups = match config.max_parallelism {
+            Some(max_parallelism) => KeyGroups::new(max_parallelism).map_err(|error| {
+                Error::new(ErrorKind::Configuration, "cannot use this maximum parallelism").with_source(error)
+            })?,
+            None => KeyGroups::default_for(widest),
+        };
+        if widest > key_groups.max_parallelism() {
+            return Err(Error::new(
+                ErrorKind::Configuration,
+                format!("parallelism {widest} exceeds the maximum parallelism {}", key_groups.max_parallelism()),
+            )
+            .with_hint("raise pipeline.max-parallelism; a job that has state keeps the one that it began with"));
+        }
+        let uids = self.uids()?;
+        let chained: Vec<Option<usize>> = (0..self.operations.len()).map(|index| self.chained_to(index)).collect();
+        let mut translation = Translation {
+            vertex_of: vec![0; self.operations.len()],
+            graph: JobGraph { max_parallelism: key_groups.max_parallelism(), ..JobGraph::default() },
+            vertices: Vec::new(),
+            edges: Vec::new(),
+        };
+        for (index, (operation, uid)) in self.operations.into_iter().zip(uids).enumerate() {
+            translation.add(index, operation, uid, chained[index])?;
+        }
+        Ok(Program { graph: translation.graph, vertices: translation.vertices, edges: translation.edges })
+    }
+
+    /// The uid that the author gave, or one from name and place.
+    fn uids(&self) -> Result<Vec<OperatorUid>> {
+        let mut seen = BTreeSet::new();
+        let mut uids = Vec::new();
+        for (index, operation) in self.operations.iter().enumerate() {
+            let uid = operation.uid.clone().unwrap_or_else(|| format!("{index}-{}", operation.name));
+            if !seen.insert(uid.clone()) {
+                return Err(Error::new(ErrorKind::Configuration, format!("two operators have the uid {uid:?}"))
+                    .with_hint("state is found again by the uid: give each operator its own"));
+            }
+            uids.push(OperatorUid(uid));
+        }
+        Ok(uids)
+    }
+}
+
+struct Translation {
+    vertex_of: Vec<usize>,
+    graph: JobGraph,
+    vertices: Vec<VertexCode>,
+    edges: Vec<EdgeCode>,
+}
+
+impl Translation {
+    fn add(&mut self, index: usize, operation: Operation, uid: OperatorUid, chained: Option<usize>) -> Result<()> {
+        let vertex = match chained {
+            Some(head) => self.vertex_of[head],
+            None => self.new_vertex(&operation)?,
+        };
+        self.vertex_of[index] = vertex;
+        let code = &mut self.vertices[vertex];
+        let described = &mut self.graph.vertices[vertex];
+        if chained.is_some() {
+            described.name = format!("{} -> {}", described.name, operation.name);
+        }
+        described.operators.push(uid.clone());
+        match operation.code {
+            Code::Source(factory) => code.head = HeadCode::Source(uid, factory),
+            Code::Operator(factory) => code.operators.push((uid, factory)),
+            Code::Sink(factory) => code.sink = Some((uid, factory)),
+        }
+        Ok(())
+    }
+
+    fn new_vertex(&mut self, operation: &Operation) -> Result<usize> {
+        let vertex = self.vertices.len();
+        let id = VertexId(vertex as u32);
+        self.graph.vertices.push(Vertex {
+            id,
+            name: operation.name.clone(),
+            parallelism: operation.parallelism,
+            operators: Vec::new(),
+        });
+        self.vertices.push(VertexCode { head: HeadCode::Inputs, operators: Vec::new(), sink: None });
+        for input in &operation.inputs {
+            self.connect(input, id, operation.parallelism)?;
+        }
+        Ok(vertex)
+    }
+
+    fn connect(&mut self, input: &Connection, to: VertexId, parallelism: u32) -> Result<()> {
+        let from = self.graph.vertices[self.vertex_of[input.from]].clone();
+        let (distribution, partitioner) = match &input.shipping {
+            // Between different parallelisms "the same subtask" means nothing: records are dealt out in turn.
+            Shipping::Forward(partitioner) if from.parallelism == parallelism => (Distribution::Pointwise, partitioner),
+            Shipping::Forward(_) => {
+                return Err(Error::new(
+                    ErrorKind::Configuration,
+                    format!("{} and the operator behind it have different parallelism", from.name),
+                )
+                .with_hint("put rebalance() or key_by() between them"));
+            }
+            Shipping::AllToAll(partitioner) => (Distribution::AllToAll, partitioner),
+        };
+        let id = EdgeId(self.edges.len() as u32);
+        self.graph.edges.push(Edge { id, from: from.id, to, distribution });
+        self.edges.push(EdgeCode { partitioner: partitioner.clone(), decoder: input.decoder });
+        Ok(())
+    }
+}

@@ -1,0 +1,31 @@
+//! Streams grouped by key.
+
+use super::{stream::DataStream, windowed_stream::WindowedStream};
+use crate::{
+    codec::Data,
+    operator::{KeyedProcessFunction, KeyedProcessOperator},
+    state::KeySelector,
+    window::WindowAssigner,
+};
+
+/// A stream whose records of one key meet in one subtask (Flink `KeyedStream`).
+pub struct KeyedStream<T, S> {
+    pub(super) stream: DataStream<T>,
+    pub(super) selector: S,
+}
+
+impl<T: Data, S: KeySelector<T> + Clone + Sync> KeyedStream<T, S> {
+    /// Calls a function with state and timers for each record.
+    pub fn process<F>(&self, function: F) -> DataStream<F::Out>
+    where
+        F: KeyedProcessFunction<Key = S::Key, In = T> + Clone + Sync,
+    {
+        let selector = self.selector.clone();
+        self.stream.transform("process", move || KeyedProcessOperator::new(selector.clone(), function.clone()))
+    }
+
+    /// Groups the records of a key into windows.
+    pub fn window<A: WindowAssigner + Clone + Sync>(&self, assigner: A) -> WindowedStream<T, S, A> {
+        WindowedStream::new(self.stream.clone(), self.selector.clone(), assigner)
+    }
+}

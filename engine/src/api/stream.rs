@@ -1,0 +1,170 @@
+//! Streams without a key.
+
+use std::{cell::RefCell, marker::PhantomData, rc::Rc, sync::Arc};
+
+use super::{
+    builder::{Builder, Code, Connection, Operation, Shipping},
+    keyed_stream::KeyedStream,
+};
+use crate::{
+    codec::Data,
+    connector::{PlainSink, TwoPhaseCommitSink},
+    error::Result,
+    operator::{FilterOperator, FlatMapOperator, MapOperator, Operator, TimestampedCollector, erase},
+    record::decode_batch,
+    state::KeySelector,
+    task::{self, SinkFactory, partitioner},
+};
+
+/// A stream of records of one type (Flink `DataStream`).
+pub struct DataStream<T> {
+    pub(super) builder: Rc<RefCell<Builder>>,
+    pub(super) inputs: Vec<Connection>,
+    /// The operation that `name`, `uid` and `set_parallelism` are about.
+    node: usize,
+    record: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for DataStream<T> {
+    fn clone(&self) -> Self {
+        Self { builder: self.builder.clone(), inputs: self.inputs.clone(), node: self.node, record: PhantomData }
+    }
+}
+
+impl<T: Data> DataStream<T> {
+    pub(super) fn of(builder: Rc<RefCell<Builder>>, node: usize) -> Self {
+        let inputs = vec![forward_from::<T>(node)];
+        Self { builder, inputs, node, record: PhantomData }
+    }
+
+    fn parallelism(&self) -> u32 {
+        self.builder.borrow().operations[self.node].parallelism
+    }
+
+    /// Appends an operation that reads this stream.
+    fn add(&self, name: &str, code: Code) -> usize {
+        let operation = Operation {
+            name: name.to_owned(),
+            uid: None,
+            parallelism: self.parallelism(),
+            code,
+            inputs: self.inputs.clone(),
+        };
+        self.builder.borrow_mut().add(operation)
+    }
+
+    /// Appends an operator; `make` is called once per subtask and attempt.
+    pub fn transform<O>(&self, name: &str, make: impl Fn() -> O + Send + Sync + 'static) -> DataStream<O::Out>
+    where
+        O: Operator<In = T>,
+    {
+        let node = self.add(name, Code::Operator(Arc::new(move || erase(make()))));
+        DataStream::of(self.builder.clone(), node)
+    }
+
+    /// One record for each.
+    pub fn map<U: Data>(&self, function: impl FnMut(T) -> U + Clone + Send + Sync + 'static) -> DataStream<U> {
+        self.transform("map", move || MapOperator::new(function.clone()))
+    }
+
+    /// The records for which the predicate holds.
+    pub fn filter(&self, predicate: impl FnMut(&T) -> bool + Clone + Send + Sync + 'static) -> Self {
+        self.transform("filter", move || FilterOperator::new(predicate.clone()))
+    }
+
+    /// Any number of records for each.
+    pub fn flat_map<U: Data>(
+        &self,
+        function: impl FnMut(T, &mut TimestampedCollector<'_, U>) -> Result<()> + Clone + Send + Sync + 'static,
+    ) -> DataStream<U> {
+        self.transform("flat_map", move || FlatMapOperator::new(function.clone()))
+    }
+
+    /// The records of all these streams; those of each keep their order.
+    ///
+    /// # Panics
+    /// If the streams are of different jobs.
+    pub fn union(&self, others: &[&Self]) -> Self {
+        let mut union = self.clone();
+        for other in others {
+            assert!(Rc::ptr_eq(&self.builder, &other.builder), "a union is of streams of one job");
+            union.inputs.extend(other.inputs.iter().cloned());
+        }
+        union
+    }
+
+    /// Deals the records out to the subtasks of the next operator in turn.
+    pub fn rebalance(&self) -> Self {
+        let inputs = self.inputs.iter().map(|input| Connection {
+            shipping: Shipping::AllToAll(partitioner::rebalance::<T>()),
+            ..input.clone()
+        });
+        Self { inputs: inputs.collect(), ..self.clone() }
+    }
+
+    /// Groups the records by key: all of a key meet in one subtask.
+    pub fn key_by<S: KeySelector<T> + Clone + Sync>(&self, selector: S) -> KeyedStream<T, S> {
+        let inputs = self.inputs.iter().map(|input| Connection {
+            shipping: Shipping::AllToAll(partitioner::by_key::<T>(selector.clone())),
+            ..input.clone()
+        });
+        KeyedStream { stream: Self { inputs: inputs.collect(), ..self.clone() }, selector }
+    }
+
+    /// Ends the stream in a sink without transactions; `make` is called once per subtask and attempt.
+    pub fn sink<S: PlainSink<In = T>>(&self, name: &str, make: impl Fn() -> S + Send + Sync + 'static) -> StreamSink {
+        self.add_sink(name, task::plain_sink(make))
+    }
+
+    /// Ends the stream in a transactional sink; `make` is called once per subtask and attempt.
+    pub fn sink_exactly_once<S>(&self, name: &str, make: impl Fn() -> S + Send + Sync + 'static) -> StreamSink
+    where
+        S: TwoPhaseCommitSink<In = T>,
+    {
+        self.add_sink(name, task::two_phase_commit_sink(make))
+    }
+
+    fn add_sink(&self, name: &str, factory: SinkFactory) -> StreamSink {
+        let node = self.add(name, Code::Sink(factory));
+        StreamSink { builder: self.builder.clone(), node }
+    }
+
+    /// Names the last operation.
+    #[must_use]
+    pub fn name(self, name: &str) -> Self {
+        self.builder.borrow_mut().operations[self.node].name = name.to_owned();
+        self
+    }
+
+    /// Gives the last operation the identity under which its state is found again.
+    #[must_use]
+    pub fn uid(self, uid: &str) -> Self {
+        self.builder.borrow_mut().operations[self.node].uid = Some(uid.to_owned());
+        self
+    }
+
+    /// Sets the number of subtasks of the last operation.
+    #[must_use]
+    pub fn set_parallelism(self, parallelism: u32) -> Self {
+        self.builder.borrow_mut().operations[self.node].parallelism = parallelism.max(1);
+        self
+    }
+}
+
+fn forward_from<T: Data>(node: usize) -> Connection {
+    Connection { from: node, shipping: Shipping::Forward(partitioner::forward()), decoder: decode_batch::<T> }
+}
+
+/// The end of a stream.
+pub struct StreamSink {
+    builder: Rc<RefCell<Builder>>,
+    node: usize,
+}
+
+impl StreamSink {
+    /// Gives the sink the identity under which its transactions are found again.
+    pub fn uid(self, uid: &str) -> Self {
+        self.builder.borrow_mut().operations[self.node].uid = Some(uid.to_owned());
+        self
+    }
+}
