@@ -17,7 +17,7 @@ pub enum CheckpointingMode {
 
 /// Where checkpoints are kept.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase", tag = "kind")]
+#[serde(rename_all = "lowercase")]
 pub enum CheckpointStorageConfig {
     /// In the job manager's memory: lost with it. For local development.
     #[default]
@@ -70,7 +70,7 @@ impl Default for CheckpointConfig {
 
 /// What happens after a failure (Flink `RestartStrategyOptions`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "type")]
+#[serde(rename_all = "kebab-case")]
 pub enum RestartConfig {
     /// The first failure ends the job.
     #[serde(alias = "off", alias = "disable")]

@@ -204,7 +204,9 @@ impl fmt::Display for Fact<'_> {
         if let Some(checkpoint_id) = self.checkpoint_id {
             write!(f, "(cp {checkpoint_id})")?;
         }
-        write!(f, " attempt {}", self.attempt)?;
+        if self.subject.subtask.is_some() {
+            write!(f, " attempt {}", self.attempt)?;
+        }
         if !self.detail.is_empty() {
             write!(f, " {}", self.detail)?;
         }

@@ -12,7 +12,7 @@ use crate::{
     error::Result,
     operator::{FilterOperator, FlatMapOperator, MapOperator, Operator, TimestampedCollector, erase},
     record::decode_batch,
-    state::KeySelector,
+    state::{Key, KeySelector},
     task::{self, SinkFactory, partitioner},
 };
 
@@ -103,7 +103,17 @@ impl<T: Data> DataStream<T> {
     }
 
     /// Groups the records by key: all of a key meet in one subtask.
-    pub fn key_by<S: KeySelector<T> + Clone + Sync>(&self, selector: S) -> KeyedStream<T, S> {
+    pub fn key_by<K, F>(&self, key: F) -> KeyedStream<T, F>
+    where
+        K: Key,
+        F: Fn(&T) -> K + Clone + Send + Sync + 'static,
+    {
+        self.key_by_selector(key)
+    }
+
+    /// Groups the records by the key that a selector finds, for one that is costly to copy
+    /// ([`KeyRef`](crate::state::KeyRef)).
+    pub fn key_by_selector<S: KeySelector<T> + Clone + Sync>(&self, selector: S) -> KeyedStream<T, S> {
         let inputs = self.inputs.iter().map(|input| Connection {
             shipping: Shipping::AllToAll(partitioner::by_key::<T>(selector.clone())),
             ..input.clone()

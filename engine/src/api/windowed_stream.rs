@@ -6,7 +6,7 @@ use super::stream::DataStream;
 use crate::{
     codec::Data,
     operator::{
-        Aggregate, AggregateFunction, FullWindow, ProcessWindowFunction, Reduce, ReduceFunction, Then, WindowFunction,
+        Aggregate, AggregateFunction, FullWindow, ProcessWindowFunction, Reduce, Then, WindowFunction,
         WindowOperator,
     },
     state::KeySelector,
@@ -46,7 +46,7 @@ impl<T: Data, S: KeySelector<T> + Clone + Sync, A: WindowAssigner + Clone + Sync
     }
 
     /// Reduces the records of a key and window to one.
-    pub fn reduce(&self, function: impl ReduceFunction<T> + Clone + Sync) -> DataStream<T> {
+    pub fn reduce(&self, function: impl FnMut(&mut T, T) + Clone + Send + Sync + 'static) -> DataStream<T> {
         self.apply(move || Reduce(function.clone()))
     }
 

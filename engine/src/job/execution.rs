@@ -144,7 +144,7 @@ enum State {
     Waiting,
     Restoring { placement: Placement },
     Deploying { placement: Placement, missing: BTreeSet<TaskManagerId> },
-    Starting { placement: Placement, missing: BTreeSet<SubtaskId> },
+    Starting { placement: Placement, missing: BTreeSet<SubtaskId>, data_not_ended: BTreeSet<SubtaskId> },
     Running { placement: Placement, data_not_ended: BTreeSet<SubtaskId> },
     Finishing { placement: Placement, missing: BTreeSet<SubtaskId> },
     Cancelling { missing: BTreeSet<TaskManagerId>, then: AfterCancel },
@@ -289,25 +289,44 @@ impl ExecutionGraph {
         missing.remove(task_manager);
         if missing.is_empty() {
             let placement = std::mem::take(placement);
-            self.state = State::Starting { placement, missing: self.graph.subtasks().collect() };
+            let all: BTreeSet<SubtaskId> = self.graph.subtasks().collect();
+            self.state = State::Starting { placement, missing: all.clone(), data_not_ended: all };
             actions.push(ExecutionAction::Start(self.attempt));
         }
     }
 
     fn running(&mut self, subtask: SubtaskId, actions: &mut Vec<ExecutionAction>) {
-        let State::Starting { placement, missing } = &mut self.state else { return };
+        let State::Starting { placement, missing, data_not_ended } = &mut self.state else { return };
         missing.remove(&subtask);
         if missing.is_empty() {
-            let placement = std::mem::take(placement);
-            self.state = State::Running { placement, data_not_ended: self.graph.subtasks().collect() };
+            let (placement, data_not_ended) = (std::mem::take(placement), std::mem::take(data_not_ended));
+            self.state = State::Running { placement, data_not_ended };
             actions.push(ExecutionAction::AllRunning(self.attempt));
+            self.end_if_all_data_ended(actions);
         }
     }
 
     fn end_of_data(&mut self, subtask: SubtaskId, actions: &mut Vec<ExecutionAction>) {
-        let State::Running { data_not_ended, .. } = &mut self.state else { return };
-        data_not_ended.remove(&subtask);
-        if data_not_ended.is_empty() {
+        match &mut self.state {
+            // A short input can end before the last subtask has started.
+            State::Starting { data_not_ended, .. } | State::Running { data_not_ended, .. } => {
+                data_not_ended.remove(&subtask);
+            }
+            State::Waiting
+            | State::Restoring { .. }
+            | State::Deploying { .. }
+            | State::Finishing { .. }
+            | State::Cancelling { .. }
+            | State::BackingOff { .. }
+            | State::Ended => return,
+        }
+        self.end_if_all_data_ended(actions);
+    }
+
+    fn end_if_all_data_ended(&mut self, actions: &mut Vec<ExecutionAction>) {
+        if let State::Running { data_not_ended, .. } = &self.state
+            && data_not_ended.is_empty()
+        {
             match self.final_checkpoint {
                 FinalCheckpoint::Needed => actions.push(ExecutionAction::TriggerFinalCheckpoint(self.attempt)),
                 FinalCheckpoint::NotNeeded => self.finish(actions),

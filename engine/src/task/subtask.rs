@@ -65,7 +65,7 @@ pub struct SubtaskSetup {
 /// Runs a subtask to its end and reports how it ended. Panics of user code are failures of the subtask.
 pub async fn run_subtask(setup: SubtaskSetup) {
     let (execution, reports) = (setup.execution, setup.reports.clone());
-    let ended = std::panic::AssertUnwindSafe(Subtask::new(setup).run()).catch_unwind().await;
+    let ended = std::panic::AssertUnwindSafe(async { Subtask::new(setup).run().await }).catch_unwind().await;
     let end = match ended {
         Ok(Ok(end)) => end,
         Ok(Err(error)) => TaskEnd::Failed(error.to_string().into()),
@@ -130,8 +130,9 @@ impl Subtask {
         let sink = code.sink.as_ref().map(|(uid, factory)| (uid.clone(), factory()));
         Self {
             gate: InputGate::new(channels),
-            barriers: BarrierHandler::new(setup.config.checkpoints.mode, channels),
-            valve: StatusWatermarkValve::new(channels),
+            // A source has no input: its handlers stand for one channel that never delivers.
+            barriers: BarrierHandler::new(setup.config.checkpoints.mode, channels.max(1)),
+            valve: StatusWatermarkValve::new(channels.max(1)),
             open_inputs: channels,
             source,
             chain: OperatorChain::new(operators),
