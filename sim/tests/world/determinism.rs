@@ -94,8 +94,7 @@ fn run(seed: u64) -> String {
             }
             trace.note("end", &format!("{:?} {:?}", network.fault_counts(), disk.fault_counts()));
             trace.note("end", &format!("{:?}", disk.visible_view().keys()));
-            let text = trace.0.lock().unwrap().clone();
-            text
+            trace.0.lock().unwrap().clone()
         },
     )
     .unwrap()
