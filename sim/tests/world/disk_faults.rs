@@ -58,6 +58,51 @@ fn an_error_strikes_only_its_operations_below_its_path_as_often_as_it_should() {
 }
 
 #[test]
+fn a_fault_of_a_probability_strikes_some_and_a_withdrawn_one_none() {
+    on_disk(1, |disk| async move {
+        store(&disk, F, b"x").await;
+        let fault = disk.inject(DiskFault { per_mille: 250, ..DiskFault::always(DiskFaultKind::ReadError, "/") });
+        for _ in 0..1000 {
+            let _either_is_fine = disk.length(Path::new(F)).await;
+        }
+        let struck = count(&disk, "read_error");
+        assert!((200..300).contains(&struck), "{struck} of 1000 for 250");
+        disk.withdraw(fault);
+        for _ in 0..100 {
+            disk.length(Path::new(F)).await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_caller_that_dies_during_an_operation_leaves_it_done_or_not_done() {
+    let done: std::collections::BTreeSet<bool> = (0..50)
+        .map(|seed| {
+            simulate(
+                seed,
+                |_| {},
+                move || async move {
+                    let disk = SimDisk::new(seed, DiskConfig { latency_min: Duration::from_millis(1), ..slow() });
+                    let node = madsim::runtime::Handle::current().create_node().name("a").build();
+                    let theirs = disk.clone();
+                    node.spawn(async move { theirs.create(Path::new("/f")).await.map(|_| ()) });
+                    madsim::time::sleep(Duration::from_millis(1)).await;
+                    madsim::runtime::Handle::current().kill(node.id());
+                    madsim::time::sleep(Duration::from_secs(1)).await;
+                    disk.visible_file(Path::new("/f")).is_some()
+                },
+            )
+            .unwrap()
+        })
+        .collect();
+    assert_eq!(done.len(), 2, "over many seeds it is done in some and not in others");
+}
+
+fn slow() -> DiskConfig {
+    DiskConfig { latency_max: Duration::from_millis(20), ..DiskConfig::default() }
+}
+
+#[test]
 fn a_write_error_and_a_full_disk_change_nothing() {
     on_disk(1, |disk| async move {
         let mut file = disk.create(Path::new(F)).await.unwrap();

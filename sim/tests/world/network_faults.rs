@@ -302,7 +302,7 @@ fn a_clogged_link_stops_data_but_not_connects_and_a_slow_one_delays_it() {
         client.writer.write_all(b"x").await.unwrap();
         assert!(within_a_second(read_some(&mut server)).await.is_none());
         drop(pair.connect().await);
-        pair.network.heal("a", "b", Direction::OneWay);
+        pair.network.unclog("a", "b", Direction::OneWay);
         assert_eq!(read_some(&mut server).await.unwrap(), b"x");
         assert_eq!(pair.count("clog_bytes_held"), 1);
 

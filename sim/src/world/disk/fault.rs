@@ -1,6 +1,9 @@
 //! The faults of a disk, and which operation the next one strikes.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use madsim::task::NodeId;
 use rand::Rng as _;
@@ -133,15 +136,28 @@ impl DiskFault {
     }
 }
 
+/// Names an injected fault, to withdraw it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FaultId(u64);
+
 /// The faults that wait, in the order of injection. An operation is struck by at most one.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
-    waiting: Vec<DiskFault>,
+    waiting: BTreeMap<u64, DiskFault>,
+    injected: u64,
 }
 
 impl Faults {
-    pub(super) fn inject(&mut self, fault: DiskFault) {
-        self.waiting.push(fault);
+    pub(super) fn inject(&mut self, fault: DiskFault) -> FaultId {
+        self.injected += 1;
+        if fault.remaining > 0 {
+            self.waiting.insert(self.injected, fault);
+        }
+        FaultId(self.injected)
+    }
+
+    pub(super) fn withdraw(&mut self, fault: FaultId) {
+        self.waiting.remove(&fault.0);
     }
 
     pub(super) fn clear(&mut self) {
@@ -160,7 +176,7 @@ impl Faults {
             return None;
         }
         let node = madsim::plugin::node();
-        for (index, fault) in self.waiting.iter_mut().enumerate() {
+        for (&id, fault) in &mut self.waiting {
             let concerned = fault.kind.can_strike(operation, idle)
                 && fault.node.is_none_or(|chosen| chosen == node)
                 && paths.iter().any(|path| path.starts_with(&fault.path_prefix));
@@ -177,7 +193,7 @@ impl Faults {
             let kind = fault.kind;
             fault.remaining -= 1;
             if fault.remaining == 0 {
-                self.waiting.remove(index);
+                self.waiting.remove(&id);
             }
             return Some(kind);
         }

@@ -106,19 +106,22 @@ impl SimNetwork {
         self.change_links(from, to, direction, |link| link.clogged = true);
     }
 
-    /// Slows what is sent from now on.
+    /// Slows what is sent from now on; [`LinkSpeed::FULL`] ends it.
     pub fn slow(&self, from: &str, to: &str, direction: Direction, speed: LinkSpeed) {
         self.change_links(from, to, direction, |link| link.speed = speed);
     }
 
-    /// Ends partition, clog and slowness.
+    /// Ends a partition: what it held is sent again. Clog and slowness stay.
     pub fn heal(&self, from: &str, to: &str, direction: Direction) {
-        self.change_links(from, to, direction, |link| {
-            (link.partitioned, link.clogged, link.speed) = (false, false, LinkSpeed::FULL);
-        });
+        self.change_links(from, to, direction, |link| link.partitioned = false);
     }
 
-    /// Heals every link.
+    /// Ends a clog. Partition and slowness stay.
+    pub fn unclog(&self, from: &str, to: &str, direction: Direction) {
+        self.change_links(from, to, direction, |link| link.clogged = false);
+    }
+
+    /// Ends every partition, every clog and all slowness.
     pub fn heal_all(&self) {
         self.change(|switch, now, wakes| {
             let all: Vec<(usize, usize)> = switch.links().iter().map(|link| (link.from, link.to)).collect();
