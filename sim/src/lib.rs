@@ -1,1 +1,10 @@
-//! The laboratory.
+//! The laboratory: the unchanged engine in a seeded simulated world, judged.
+
+// Documentation is built with other flags, and compiles nothing.
+#[cfg(not(any(madsim, doc, doctest)))]
+compile_error!(
+    "the laboratory needs `--cfg madsim`, which .cargo/config.toml sets; a RUSTFLAGS variable in the environment, \
+     even an empty one, overrides that file: unset it"
+);
+
+pub mod world;
