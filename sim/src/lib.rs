@@ -7,4 +7,5 @@ compile_error!(
      even an empty one, overrides that file: unset it"
 );
 
+pub mod history;
 pub mod world;
