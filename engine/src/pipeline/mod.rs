@@ -6,11 +6,13 @@ pub mod duration;
 pub mod expression;
 mod file;
 mod generator;
+mod locate;
 pub mod model;
 mod nearest;
 pub mod options;
 pub mod plan;
 pub mod problem;
+mod read;
 pub mod row;
 pub mod schema;
 
