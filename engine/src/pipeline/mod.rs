@@ -1,6 +1,7 @@
 //! The declarative pipeline: a plain value, read from TOML or JSON, that is checked and compiled to a job.
 
 pub mod aggregate;
+mod columns;
 mod convert;
 pub mod duration;
 pub mod expression;
