@@ -4,6 +4,7 @@
 //! state. A [`TwoPhaseCommitSink`] makes output visible exactly once; a [`PlainSink`] does not promise that.
 
 mod collection;
+pub mod delimited;
 mod file_sink;
 mod generator;
 mod plain;

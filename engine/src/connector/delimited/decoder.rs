@@ -5,11 +5,13 @@
 //!               |                              |
 //!               v          line break          v
 //!   +----> BETWEEN RECORDS <------------ INSIDE A FOREIGN LINE <--+
-//!   |        |        |                                           | too long,
-//!   |        |        | next record starts after the split,       | no line break yet
-//!   |        |        | or the file ends                          |
-//!   |        v        +-----------------------> FINISHED          |
+//!   |        |        |                        |                  |
+//!   |        |        | next record starts     | the file ends    |
+//!   |        |        | after the split, or    v                  |
+//!   |        |        | the file ends -----> FINISHED             |
+//!   |        v                                                    |
 //!   +---- IN A RECORD --------------------------------------------+
+//!     it ends          too long, or the file ends inside a quote
 //! ```
 
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder, Terminator};
@@ -133,12 +135,17 @@ pub struct RecordDecoder<F> {
     reader: Reader,
     state: State,
     input: Input,
-    /// Bytes from `base` on: those of the record under way and those that wait.
     buffer: Vec<u8>,
-    /// Byte of the file at which `buffer` starts.
+    /// Bytes of `buffer` that are done with; the others belong to the record under way or wait.
+    front: usize,
+    /// Byte of the file at `front`.
     base: u64,
-    /// How far the record under way was read, in `buffer`.
+    /// How much of the record under way was read.
     consumed: usize,
+    /// A record without end whose line is being skipped.
+    unfinished: Option<BadRecord>,
+    /// Length of the byte order mark at the start of the file, once it was seen.
+    mark_bytes: u64,
     /// Line at `base`, if it is known.
     line: Option<u64>,
     header_awaited: bool,
@@ -168,8 +175,7 @@ impl<F: FromFields> RecordDecoder<F> {
 
     fn at(split: FileSplit, layout: Layout, from_fields: F, state: State, base: u64, header_awaited: bool) -> Self {
         let column_count = from_fields.columns().len();
-        let reader =
-            ReaderBuilder::new().delimiter(layout.delimiter).terminator(Terminator::Any(b'\n')).build();
+        let reader = ReaderBuilder::new().delimiter(layout.delimiter).terminator(Terminator::Any(b'\n')).build();
         Self {
             split,
             layout,
@@ -179,8 +185,11 @@ impl<F: FromFields> RecordDecoder<F> {
             state,
             input: Input::More,
             buffer: Vec::new(),
+            front: 0,
             base,
             consumed: 0,
+            unfinished: None,
+            mark_bytes: 0,
             line: (base == 0).then_some(1),
             header_awaited,
             output: vec![0; 256],
@@ -192,13 +201,20 @@ impl<F: FromFields> RecordDecoder<F> {
 
     /// The byte of the file at which the first pushed chunk must start, and after that the one after the last chunk.
     pub fn offset(&self) -> u64 {
-        self.base + self.buffer.len() as u64
+        self.base + self.waiting().len() as u64
     }
 
     /// Adds the bytes that follow those pushed before.
     pub fn push(&mut self, bytes: &[u8]) {
         assert!(self.input == Input::More, "no bytes follow the end of the file");
+        self.buffer.drain(..self.front);
+        self.front = 0;
         self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The bytes that are not done with.
+    fn waiting(&self) -> &[u8] {
+        &self.buffer[self.front..]
     }
 
     /// Says that the file ends here.
@@ -217,11 +233,16 @@ impl<F: FromFields> RecordDecoder<F> {
         loop {
             match self.state {
                 State::Finished => return None,
-                State::InForeignLine => self.skip_line()?,
+                State::InForeignLine => {
+                    self.skip_line()?;
+                    if let Some(bad) = self.unfinished.take() {
+                        return Some(Err(BadRecord { next_offset: self.base, ..bad }));
+                    }
+                }
                 State::BetweenRecords => self.find_record()?,
                 State::InRecord => match self.read_record() {
                     Attempt::NeedsInput => return None,
-                    Attempt::Defective(defect) => return Some(Err(self.skip_bad_record(defect))),
+                    Attempt::Defective(defect) => self.give_up_record(defect),
                     Attempt::Complete => {
                         if let Some(result) = self.take_record() {
                             return Some(result);
@@ -232,20 +253,21 @@ impl<F: FromFields> RecordDecoder<F> {
         }
     }
 
-    /// Forgets the first bytes of the buffer.
+    /// Is done with the first bytes that wait.
     fn drop_front(&mut self, count: usize) {
+        let end = self.front + count;
         if let Some(line) = &mut self.line {
-            *line += self.buffer[..count].iter().filter(|byte| **byte == b'\n').count() as u64;
+            *line += self.buffer[self.front..end].iter().filter(|byte| **byte == b'\n').count() as u64;
         }
-        self.buffer.drain(..count);
+        self.front = end;
         self.base += count as u64;
         self.consumed = 0;
     }
 
     /// `None` if more bytes are needed.
     fn skip_line(&mut self) -> Option<()> {
-        let line_break = self.buffer.iter().position(|byte| *byte == b'\n');
-        self.drop_front(line_break.map_or(self.buffer.len(), |at| at + 1));
+        let line_break = self.waiting().iter().position(|byte| *byte == b'\n');
+        self.drop_front(line_break.map_or(self.waiting().len(), |at| at + 1));
         match (line_break, self.input) {
             (Some(_), _) => self.state = State::BetweenRecords,
             (None, Input::Ended) => self.state = State::Finished,
@@ -257,19 +279,26 @@ impl<F: FromFields> RecordDecoder<F> {
     /// `None` if more bytes are needed.
     fn find_record(&mut self) -> Option<()> {
         const BYTE_ORDER_MARK: [u8; 3] = [0xEF, 0xBB, 0xBF];
-        if self.base == 0 && self.buffer.len() < BYTE_ORDER_MARK.len() && self.input == Input::More {
+        if self.base == 0 && self.waiting().len() < BYTE_ORDER_MARK.len() && self.input == Input::More {
             return None;
         }
-        if self.base == 0 && self.buffer.starts_with(&BYTE_ORDER_MARK) {
+        if self.base == 0 && self.waiting().starts_with(&BYTE_ORDER_MARK) {
             self.drop_front(BYTE_ORDER_MARK.len());
+            self.mark_bytes = BYTE_ORDER_MARK.len() as u64;
         }
-        let blank = self.buffer.iter().take_while(|byte| matches!(byte, b'\n' | b'\r')).count();
-        self.drop_front(blank);
-        if self.buffer.is_empty() && self.input == Input::More {
-            return None;
+        loop {
+            let blank = match (self.waiting(), self.input) {
+                ([b'\n', ..], _) => 1,
+                ([b'\r', b'\n', ..], _) => 2,
+                ([b'\r'], Input::Ended) => 1,
+                ([] | [b'\r'], Input::More) => return None,
+                _ => break,
+            };
+            self.drop_front(blank);
         }
-        let foreign = self.base > self.split.end;
-        if foreign || self.buffer.is_empty() {
+        // A line belongs to the split in which it starts, so a mark before its first value counts.
+        let line_start = if self.base == self.mark_bytes { 0 } else { self.base };
+        if line_start > self.split.end || self.waiting().is_empty() {
             self.state = State::Finished;
         } else {
             self.reader.reset();
@@ -282,13 +311,13 @@ impl<F: FromFields> RecordDecoder<F> {
 
     fn read_record(&mut self) -> Attempt {
         loop {
-            let at_end = self.consumed == self.buffer.len();
+            let at_end = self.consumed == self.waiting().len();
             if at_end && self.input == Input::More {
-                let too_long = self.buffer.len() > self.layout.max_record_bytes;
+                let too_long = self.consumed > self.layout.max_record_bytes;
                 return if too_long { self.too_long() } else { Attempt::NeedsInput };
             }
             // At the end of the file a line break must end the record; if it does not, a quote is open.
-            let input: &[u8] = if at_end { b"\n" } else { &self.buffer[self.consumed..] };
+            let input: &[u8] = if at_end { b"\n" } else { &self.buffer[self.front + self.consumed..] };
             let (result, read, written, ended) = self.reader.read_record(
                 input,
                 &mut self.output[self.output_length..],
@@ -321,22 +350,21 @@ impl<F: FromFields> RecordDecoder<F> {
         self.cut_carriage_return();
         let fields = Fields { bytes: &self.output[..self.output_length], ends: &self.ends[..self.ends_length] };
         let is_header = std::mem::replace(&mut self.header_awaited, false);
-        let checked = if is_header { self.check_header(&fields).map(|()| None) } else { self.decode(&fields).map(Some) };
+        let checked =
+            if is_header { self.check_header(&fields).map(|()| None) } else { self.decode(&fields).map(Some) };
         let (offset, line) = (self.base, self.line);
         self.drop_front(self.consumed);
         self.state = State::BetweenRecords;
         let next_offset = self.base;
         match checked {
             Ok(record) => record.map(|record| Ok(Decoded { record, offset, next_offset })),
-            Err(defect) => {
-                Some(Err(BadRecord { path: self.split.path.clone(), offset, next_offset, line, defect }))
-            }
+            Err(defect) => Some(Err(BadRecord { path: self.split.path.clone(), offset, next_offset, line, defect })),
         }
     }
 
     /// The `\r` of a `\r\n` is not part of the last value.
     fn cut_carriage_return(&mut self) {
-        let line = &self.buffer[..self.consumed];
+        let line = &self.waiting()[..self.consumed];
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         let Some(last) = self.ends_length.checked_sub(1) else { return };
         if line.ends_with(b"\r") && self.output[..self.ends[last]].ends_with(b"\r") {
@@ -376,14 +404,12 @@ impl<F: FromFields> RecordDecoder<F> {
         Err(Defect::Header { found: found.join(","), expected: columns.join(",") })
     }
 
-    /// Goes on at the line after the one on which a record without end starts.
-    fn skip_bad_record(&mut self, defect: Defect) -> BadRecord {
-        let (offset, line) = (self.base, self.line);
+    /// Goes on at the line after the one on which a record without end starts: that does not depend on the chunks.
+    fn give_up_record(&mut self, defect: Defect) {
         self.header_awaited = false;
-        let line_break = self.buffer.iter().position(|byte| *byte == b'\n');
-        self.drop_front(line_break.map_or(self.buffer.len(), |at| at + 1));
-        self.state = if line_break.is_some() { State::BetweenRecords } else { State::InForeignLine };
-        BadRecord { path: self.split.path.clone(), offset, next_offset: self.base, line, defect }
+        let path = self.split.path.clone();
+        self.unfinished = Some(BadRecord { path, offset: self.base, next_offset: self.base, line: self.line, defect });
+        self.state = State::InForeignLine;
     }
 }
 
