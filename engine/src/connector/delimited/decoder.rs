@@ -90,6 +90,18 @@ pub trait FromFields {
     fn record(&self, fields: &Fields<'_>) -> Result<Self::Record, (usize, FieldDefect)>;
 }
 
+impl<F: FromFields> FromFields for std::sync::Arc<F> {
+    type Record = F::Record;
+
+    fn columns(&self) -> Vec<&str> {
+        self.as_ref().columns()
+    }
+
+    fn record(&self, fields: &Fields<'_>) -> Result<F::Record, (usize, FieldDefect)> {
+        self.as_ref().record(fields)
+    }
+}
+
 /// A record with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decoded<R> {

@@ -1,4 +1,4 @@
-//! Delimited records (CSV): pure decoding of a byte range of a file, fed chunk by chunk.
+//! Delimited records (CSV): pure decoding of a byte range of a file, fed chunk by chunk, and the source over it.
 //!
 //! **Who owns a record.** A file is cut into splits at any bytes ([`FileSplit::cover`]). A split owns the records that
 //! *start* in `(start, end]`; the first split owns the one at byte 0 as well. So each record has one owner, which
@@ -13,10 +13,12 @@
 
 mod bad_record;
 mod decoder;
+mod source;
 mod split;
 
 pub use bad_record::{BadRecord, Defect};
 pub use decoder::{Decoded, FieldDefect, Fields, FromFields, Layout, RecordDecoder};
+pub use source::{BadRecordPolicy, DelimitedSource, DelimitedSplit};
 pub use split::FileSplit;
 
 #[cfg(test)]
