@@ -96,8 +96,13 @@ impl CompletedCheckpoints {
         dropped
     }
 
-    /// The store ends with the job: empties it and says what becomes of each entry.
-    pub fn shut_down(&mut self, policy: RetentionPolicy, end: JobEnd) -> Vec<Dropped> {
+    /// The job ends here: says which entries leave the store and what becomes of them, oldest first.
+    pub fn shut_down(&mut self, policy: RetentionPolicy, end: JobEnd, survival: Survival) -> Vec<Dropped> {
+        match (survival, end) {
+            (Survival::OutlivesLeader, JobEnd::Suspended) => return Vec::new(),
+            (Survival::OutlivesLeader, JobEnd::Finished | JobEnd::Cancelled | JobEnd::Failed)
+            | (Survival::EndsWithLeader, _) => {}
+        }
         let entries = std::mem::take(&mut self.entries);
         let files = |kind: CompletedKind| if kind.is_users() { Files::Keep } else { policy.files_at(end) };
         entries
@@ -175,6 +180,15 @@ pub enum JobEnd {
     Failed,
     /// Its job manager lost the leadership; somebody else may take over.
     Suspended,
+}
+
+/// Whether a new leader finds the entries of the store (Flink: high availability).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Survival {
+    /// It does.
+    OutlivesLeader,
+    /// They are in the memory of the job manager.
+    EndsWithLeader,
 }
 
 /// What becomes of the checkpoints of a job that ends (Flink `ExternalizedCheckpointRetention`).
