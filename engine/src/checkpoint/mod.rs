@@ -2,6 +2,8 @@
 
 mod aligner;
 mod barrier_handler;
+#[cfg(test)]
+mod barrier_tests;
 pub mod coordinator;
 mod permit;
 mod reason;
