@@ -215,3 +215,36 @@ impl RetentionPolicy {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(id: u64, kind: CompletedKind) -> CompletedCheckpoint {
+        CompletedCheckpoint { checkpoint_id: CheckpointId(id), kind }
+    }
+
+    #[test]
+    fn a_job_that_stopped_with_a_savepoint_needs_no_older_checkpoint() {
+        let mut store = CompletedCheckpoints::new(1, [entry(1, CompletedKind::Checkpoint)]);
+        let dropped = store.add(entry(2, CompletedKind::StopWithSavepoint));
+        assert_eq!(dropped, [Dropped { checkpoint_id: CheckpointId(1), files: Files::Delete }]);
+    }
+
+    #[test]
+    fn the_latest_is_the_newest_whatever_the_order_of_completion_and_never_a_doubtful_one() {
+        let mut store = CompletedCheckpoints::new(3, []);
+        store.add(entry(5, CompletedKind::Checkpoint));
+        store.add(entry(3, CompletedKind::StopWithSavepoint));
+        store.add(entry(6, CompletedKind::Doubtful));
+        assert_eq!((store.latest(), store.oldest()), (Some(CheckpointId(5)), Some(CheckpointId(3))));
+    }
+
+    #[test]
+    fn a_doubtful_one_leaves_with_the_next_that_is_certain() {
+        let mut store = CompletedCheckpoints::new(2, [entry(1, CompletedKind::Checkpoint)]);
+        assert_eq!(store.add(entry(2, CompletedKind::Doubtful)), []);
+        let dropped = store.add(entry(3, CompletedKind::Checkpoint));
+        assert_eq!(dropped, [Dropped { checkpoint_id: CheckpointId(2), files: Files::Delete }]);
+    }
+}

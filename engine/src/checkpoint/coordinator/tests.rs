@@ -283,6 +283,7 @@ struct Observer {
     running: BTreeSet<SubtaskId>,
     seen: BTreeMap<CheckpointId, Seen>,
     preparing: Vec<CheckpointId>,
+    storing: Option<CheckpointId>,
     cleaning: Vec<CheckpointId>,
     requests: u64,
     answers: BTreeMap<RequestId, u32>,
@@ -297,6 +298,7 @@ impl Observer {
             running: BTreeSet::new(),
             seen: BTreeMap::new(),
             preparing: Vec::new(),
+            storing: None,
             cleaning: Vec::new(),
             requests: 0,
             answers: BTreeMap::new(),
@@ -344,7 +346,7 @@ impl Observer {
                 self.feed(CoordinatorInput::Decline { checkpoint_id, task, reason });
             }
             17..=19 => {
-                if let Some(checkpoint_id) = self.coordinator.storing() {
+                if let Some(checkpoint_id) = self.storing.take() {
                     self.feed(match b % 6 {
                         0 => CoordinatorInput::StoreFailed { checkpoint_id, outcome: StoreOutcome::NotStored },
                         1 => CoordinatorInput::StoreFailed { checkpoint_id, outcome: StoreOutcome::Unknown },
@@ -367,7 +369,7 @@ impl Observer {
                 self.feed(CoordinatorInput::TasksFinished { finished: vec![task], to_trigger });
             }
             _ => {
-                if self.coordinator.storing().is_none() && self.coordinator.pending().next().is_none() {
+                if self.storing.is_none() && self.coordinator.pending().next().is_none() {
                     let plan = plan(3);
                     self.running.clone_from(&plan.tasks);
                     self.feed(CoordinatorInput::TasksRunning(plan));
@@ -425,6 +427,7 @@ impl Observer {
             CoordinatorAction::TriggerTasks { checkpoint_id, .. } => self.of(checkpoint_id).triggered += 1,
             CoordinatorAction::KeepState { .. } | CoordinatorAction::DiscardState { .. } => {}
             CoordinatorAction::Store { checkpoint_id } => {
+                assert_eq!(self.storing.replace(checkpoint_id), None, "one is stored at a time");
                 let seen = self.of(checkpoint_id);
                 seen.stores += 1;
                 assert_eq!((seen.stores, &seen.tasks), (1, &seen.acknowledged), "stored once, when all acknowledged");
@@ -451,6 +454,7 @@ impl Observer {
                 );
             }
             CoordinatorAction::Discard { checkpoint_id } => {
+                assert_ne!(self.storing, Some(checkpoint_id), "the fate of what is being stored is open");
                 let seen = self.of(checkpoint_id);
                 seen.discards += 1;
                 assert_eq!(seen.stored + seen.doubtful, 0, "what a recovery may find is not discarded");
@@ -481,12 +485,16 @@ impl Observer {
         assert!(certain.count() <= self.config.retained + 1, "one more than retained, for a savepoint at the end");
         let newest = self.seen.iter().rev().find(|(_, seen)| seen.completions == 1).map(|(id, _)| *id);
         assert!(self.coordinator.completed().latest() >= newest, "nothing newer than the latest was announced");
+        let subsumed =
+            |pending: &&PendingCheckpoint| Some(pending.checkpoint_id) < newest && !pending.kind.is_savepoint();
+        assert_eq!(self.coordinator.pending().filter(subsumed).count(), 0, "a newer one ends the older ones");
+        assert_eq!(self.coordinator.storing(), self.storing);
     }
 
     /// Ends the job: whatever is open must be resolved then.
     fn finish(mut self) {
         self.feed(CoordinatorInput::TasksStopped);
-        if let Some(checkpoint_id) = self.coordinator.storing() {
+        if let Some(checkpoint_id) = self.storing.take() {
             self.feed(CoordinatorInput::Stored { checkpoint_id });
         }
         assert_eq!((self.coordinator.pending().count(), self.coordinator.deadline()), (0, None));
