@@ -66,6 +66,8 @@ pub mod failures;
 mod message;
 mod pending;
 mod periodic;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
