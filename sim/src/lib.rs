@@ -9,3 +9,13 @@ compile_error!(
 
 pub mod history;
 pub mod world;
+pub mod fault;
+mod nemesis;
+mod recorder;
+pub mod run;
+pub mod scenario;
+pub mod seed;
+pub mod trace;
+pub mod workload;
+pub mod invariant;
+pub mod model;

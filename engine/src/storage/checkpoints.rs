@@ -284,6 +284,16 @@ pub async fn read_metadata(file_system: &SharedFileSystem, path: &Path) -> Resul
     }
 }
 
+/// Decodes an entry of the leader's log; `path` is for messages.
+pub fn decode_log_entry(path: &Path, bytes: &[u8]) -> Result<LogEntry> {
+    unseal(path, bytes)
+}
+
+/// Decodes the content of a `_metadata` file; `path` is for messages.
+pub fn decode_metadata(path: &Path, bytes: &[u8]) -> Result<CheckpointMetadata> {
+    unseal(path, bytes)
+}
+
 fn entry_name(sequence: u64) -> String {
     format!("{sequence:010}")
 }
