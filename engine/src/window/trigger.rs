@@ -140,3 +140,40 @@ impl<W: Window> Trigger<W> for EventTimeTrigger {
         }
     }
 }
+
+/// Fires when the machine's clock passes the end of the window.
+///
+/// The default of windows in processing time.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ProcessingTimeTrigger;
+
+impl<W: Window> Trigger<W> for ProcessingTimeTrigger {
+    #[inline]
+    fn on_element<K: Key>(
+        &mut self,
+        _timestamp: Timestamp,
+        arrival: Arrival,
+        context: &mut TriggerContext<'_, K, W>,
+    ) -> TriggerResult {
+        if arrival == Arrival::First {
+            context.register_timer(TimeDomain::ProcessingTime, context.window.max_timestamp());
+        }
+        TriggerResult::Continue
+    }
+
+    fn on_event_time<K: Key>(&mut self, _time: Timestamp, _context: &mut TriggerContext<'_, K, W>) -> TriggerResult {
+        TriggerResult::Continue
+    }
+
+    fn on_processing_time<K: Key>(
+        &mut self,
+        _time: Timestamp,
+        _context: &mut TriggerContext<'_, K, W>,
+    ) -> TriggerResult {
+        TriggerResult::Fire
+    }
+
+    fn clear<K: Key>(&mut self, context: &mut TriggerContext<'_, K, W>) {
+        context.delete_timer(TimeDomain::ProcessingTime, context.window.max_timestamp());
+    }
+}

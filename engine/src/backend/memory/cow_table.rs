@@ -248,6 +248,11 @@ impl<K: Key, N: Namespace, V: Data> CowTable<K, N, V> {
         entries.map(|entry| (&entry.key, &entry.namespace, &entry.value))
     }
 
+    /// All keys that have a value in a namespace, each once, in the order of [`CowTable::iter`].
+    pub fn keys(&self, namespace: &N) -> impl Iterator<Item = &K> {
+        self.iter().filter(move |(_, of_entry, _)| *of_entry == namespace).map(|(key, _, _)| key)
+    }
+
     /// What is in the table now, for ever. Costs a few instructions per page and copies no entry.
     pub fn snapshot(&mut self) -> TableSnapshot<K, N, V> {
         let pages: Vec<_> = self.pages.iter_mut().map(share).collect();
