@@ -10,6 +10,8 @@ use std::{
     sync::Arc,
 };
 
+use rustc_hash::FxHashSet;
+
 use super::Timestamp;
 use crate::{
     codec::{self, DecodeError},
@@ -63,13 +65,51 @@ pub enum TimerRestoreError {
     },
 }
 
-/// The timers of one timestamp, in firing order: key group, key, namespace.
-type Bucket<K, N> = Arc<BTreeSet<(u16, K, N)>>;
+/// The timers of one timestamp: key group, key, namespace. Only one of the two sets holds any.
+///
+/// Windows of many keys end at one timestamp. To collect their timers in firing order would cost more than all else
+/// that the first record of a window does, so they are sorted once, when the first of them fires.
+#[derive(Debug, Clone)]
+struct Bucket<K, N> {
+    unordered: FxHashSet<(u16, K, N)>,
+    firing: BTreeSet<(u16, K, N)>,
+}
+
+impl<K, N> Default for Bucket<K, N> {
+    fn default() -> Self {
+        Self { unordered: FxHashSet::default(), firing: BTreeSet::new() }
+    }
+}
+
+impl<K: Key, N: Namespace> Bucket<K, N> {
+    fn insert(&mut self, timer: (u16, K, N)) -> bool {
+        if self.firing.is_empty() { self.unordered.insert(timer) } else { self.firing.insert(timer) }
+    }
+
+    fn remove(&mut self, timer: &(u16, K, N)) -> bool {
+        if self.firing.is_empty() { self.unordered.remove(timer) } else { self.firing.remove(timer) }
+    }
+
+    fn pop_first(&mut self) -> Option<(u16, K, N)> {
+        if self.firing.is_empty() {
+            self.firing = std::mem::take(&mut self.unordered).into_iter().collect();
+        }
+        self.firing.pop_first()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.unordered.is_empty() && self.firing.is_empty()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &(u16, K, N)> {
+        self.unordered.iter().chain(&self.firing)
+    }
+}
 
 /// One set of timers. A snapshot shares the buckets; the first write to a shared one copies it.
 #[derive(Debug, Clone)]
 struct TimerSet<K, N> {
-    buckets: BTreeMap<Timestamp, Bucket<K, N>>,
+    buckets: BTreeMap<Timestamp, Arc<Bucket<K, N>>>,
     len: usize,
 }
 
