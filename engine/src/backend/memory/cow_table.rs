@@ -355,7 +355,7 @@ mod tests {
             4 => (key.clone(), namespace.clone(), any::<i64>()).prop_map(|(k, n, v)| Op::Insert(k, n, v)),
             8 => (key.clone(), namespace.clone(), -9..9_i64).prop_map(|(k, n, v)| Op::Add(k, n, v)),
             4 => (key, namespace).prop_map(|(k, n)| Op::Remove(k, n)),
-            1 => Just(Op::Clear).prop_filter("rarely", |_| true),
+            1 => Just(Op::Clear),
             2 => Just(Op::Snapshot),
             1 => Just(Op::EncodeOldest),
         ]
