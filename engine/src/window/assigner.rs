@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{TimeWindow, Window, WindowPeriod, window_start};
+use super::{DefaultTrigger, TimeWindow, Window, WindowPeriod, window_start};
 use crate::{
     error::{Error, ErrorKind},
     time::{TimeDomain, Timestamp},
@@ -23,6 +23,11 @@ pub trait WindowAssigner: Send + 'static {
     /// Which clock the windows are about.
     fn time_domain(&self) -> TimeDomain {
         TimeDomain::EventTime
+    }
+
+    /// What releases the results unless the author says otherwise.
+    fn default_trigger(&self) -> DefaultTrigger {
+        DefaultTrigger { domain: self.time_domain() }
     }
 }
 

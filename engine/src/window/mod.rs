@@ -7,4 +7,6 @@ mod trigger;
 
 pub use assigner::{InvalidWindows, SlidingWindows, SlidingWindowsOfRecord, TumblingWindows, WindowAssigner};
 pub use time_window::{TimeWindow, Window, WindowPeriod, cleanup_time, window_start};
-pub use trigger::{Arrival, EventTimeTrigger, ProcessingTimeTrigger, Trigger, TriggerContext, TriggerResult};
+pub use trigger::{
+    Arrival, DefaultTrigger, EventTimeTrigger, ProcessingTimeTrigger, Trigger, TriggerContext, TriggerResult,
+};

@@ -177,3 +177,46 @@ impl<W: Window> Trigger<W> for ProcessingTimeTrigger {
         context.delete_timer(TimeDomain::ProcessingTime, context.window.max_timestamp());
     }
 }
+
+/// The trigger that windows have unless another is given: [`EventTimeTrigger`] or [`ProcessingTimeTrigger`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DefaultTrigger {
+    /// Which clock the windows are about.
+    pub domain: TimeDomain,
+}
+
+impl<W: Window> Trigger<W> for DefaultTrigger {
+    #[inline]
+    fn on_element<K: Key>(
+        &mut self,
+        timestamp: Timestamp,
+        arrival: Arrival,
+        context: &mut TriggerContext<'_, K, W>,
+    ) -> TriggerResult {
+        match self.domain {
+            TimeDomain::EventTime => EventTimeTrigger.on_element(timestamp, arrival, context),
+            TimeDomain::ProcessingTime => ProcessingTimeTrigger.on_element(timestamp, arrival, context),
+        }
+    }
+
+    fn on_event_time<K: Key>(&mut self, time: Timestamp, context: &mut TriggerContext<'_, K, W>) -> TriggerResult {
+        match self.domain {
+            TimeDomain::EventTime => EventTimeTrigger.on_event_time(time, context),
+            TimeDomain::ProcessingTime => ProcessingTimeTrigger.on_event_time(time, context),
+        }
+    }
+
+    fn on_processing_time<K: Key>(&mut self, time: Timestamp, context: &mut TriggerContext<'_, K, W>) -> TriggerResult {
+        match self.domain {
+            TimeDomain::EventTime => EventTimeTrigger.on_processing_time(time, context),
+            TimeDomain::ProcessingTime => ProcessingTimeTrigger.on_processing_time(time, context),
+        }
+    }
+
+    fn clear<K: Key>(&mut self, context: &mut TriggerContext<'_, K, W>) {
+        match self.domain {
+            TimeDomain::EventTime => EventTimeTrigger.clear(context),
+            TimeDomain::ProcessingTime => ProcessingTimeTrigger.clear(context),
+        }
+    }
+}

@@ -15,7 +15,7 @@ use crate::{
         },
     },
     state::{KeyGroups, KeyRef, ParallelInstance},
-    window::{EventTimeTrigger, ProcessingTimeTrigger, SlidingWindows, TimeWindow, TumblingWindows, WindowPeriod},
+    window::{EventTimeTrigger, SlidingWindows, TimeWindow, TumblingWindows, WindowPeriod},
 };
 
 /// Key and value.
@@ -268,7 +268,8 @@ fn a_record_counts_in_each_of_its_sliding_windows_that_is_not_over() {
 fn windows_of_the_clock_fire_by_the_clock_and_know_no_lateness() {
     let windows = windows().in_processing_time();
     let sum = Reduce(|sum: &mut Event, event: Event| sum.1 += event.1);
-    let operator = WindowOperator::new(|event: &Event| event.0, windows, ProcessingTimeTrigger, sum);
+    let trigger = windows.default_trigger();
+    let operator = WindowOperator::new(|event: &Event| event.0, windows, trigger, sum);
     let mut operator = open(operator.with_allowed_lateness(Duration::from_millis(50)), None);
     let mut out = Collector::default();
     operator.advance_processing_time(Timestamp(3), &mut out).unwrap();
