@@ -63,6 +63,8 @@
 mod completion;
 pub mod decider;
 pub mod failures;
+#[cfg(test)]
+mod guarantees;
 mod message;
 mod pending;
 mod periodic;
