@@ -70,3 +70,14 @@ pub fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
 pub fn numbers(value: &Value, key: &str) -> Vec<i64> {
     list(value, key).iter().map(|item| item.as_i64().expect("a list of numbers")).collect()
 }
+
+/// The texts under a key; empty if there are none.
+pub fn words<'a>(value: &'a Value, key: &str) -> Vec<&'a str> {
+    list(value, key).iter().map(|item| item.as_str().expect("a list of texts")).collect()
+}
+
+/// The fraction under a key.
+#[track_caller]
+pub fn fraction(value: &Value, key: &str) -> f64 {
+    value[key].as_f64().unwrap_or_else(|| panic!("{key} is a number in {value}"))
+}

@@ -10,7 +10,7 @@ use tidegate::{
     },
     id::CheckpointId,
 };
-use tidegate_tests::vectors::{expect, list, number, run, text};
+use tidegate_tests::vectors::{expect, list, number, run, text, words};
 
 #[test]
 fn every_vector_of_failure_counting_holds() {
@@ -42,7 +42,7 @@ fn events(vector: &Value) -> Result<(), String> {
 }
 
 fn reasons(vector: &Value) -> Result<(), String> {
-    let named = |key| list(vector, key).iter().map(|name| reason(name.as_str().unwrap())).collect::<BTreeSet<_>>();
+    let named = |key| words(vector, key).into_iter().map(reason).collect::<BTreeSet<_>>();
     let (counted, ignored): (BTreeSet<_>, BTreeSet<_>) =
         CheckpointFailureReason::ALL.into_iter().partition(|reason| reason.counts());
     expect(vector, &counted, &named("counted"))?;

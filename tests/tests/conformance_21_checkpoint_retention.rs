@@ -18,7 +18,7 @@ use tidegate::{
     id::{CheckpointId, SubtaskId, VertexId},
     time::Timestamp,
 };
-use tidegate_tests::vectors::{expect, list, number, numbers, run, text};
+use tidegate_tests::vectors::{expect, list, number, numbers, run, text, words};
 
 #[test]
 fn every_vector_of_retention_holds() {
@@ -193,7 +193,8 @@ fn registry(vector: &Value) -> Result<(), String> {
         if let Some(snapshot) = step["register_initial"].as_str() {
             let layout =
                 if snapshot.starts_with("native savepoint") { Layout::NativeSavepoint } else { Layout::Checkpoint };
-            let checkpoint_id = CheckpointId(snapshot.rsplit(' ').next().unwrap().parse().unwrap());
+            let id = snapshot.rsplit(' ').next().and_then(|id| id.parse().ok()).ok_or("no id")?;
+            let checkpoint_id = CheckpointId(id);
             let restored = RestoredSnapshot { checkpoint_id, ownership: Ownership::Job, layout };
             let file = text(step, "uses");
             registry.register_restored(restored, [(key(file), file)]);
@@ -223,8 +224,7 @@ fn registry(vector: &Value) -> Result<(), String> {
 fn incremental_chain(vector: &Value) -> Result<(), String> {
     let mut registry = SharedStateRegistry::new();
     let mut store = CompletedCheckpoints::new(number(vector, "retain") as usize, []);
-    let names =
-        |step, key| list(step, key).iter().map(|name| name.as_str().unwrap().to_owned()).collect::<BTreeSet<_>>();
+    let names = |step, key| words(step, key).into_iter().map(str::to_owned).collect::<BTreeSet<_>>();
     for step in list(vector, "steps") {
         let checkpoint_id = CheckpointId(number(step, "complete_checkpoint") as u64);
         for file in names(step, "files") {
@@ -233,7 +233,7 @@ fn incremental_chain(vector: &Value) -> Result<(), String> {
         }
         registry.completed(checkpoint_id);
         store.add(CompletedCheckpoint { checkpoint_id, kind: CompletedKind::Checkpoint });
-        let unregistered = registry.unregister_unused(store.oldest().unwrap());
+        let unregistered = registry.unregister_unused(store.oldest().ok_or("nothing is retained")?);
         expect(step, &unregistered.delete.into_iter().collect(), &names(step, "deleted"))?;
         expect(step, &registry.handles().cloned().collect(), &names(step, "shared_dir_after"))?;
     }
