@@ -8,4 +8,6 @@ compile_error!(
 );
 
 pub mod history;
+pub mod invariant;
+pub mod model;
 pub mod world;
