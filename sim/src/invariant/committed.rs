@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use tidegate::id::CheckpointId;
 
 use crate::{
-    history::{FileRecord, FileRecordKind, History, OutputFile},
-    model::{Model, Multiset, SinkModel, UpdatesDifference, layout, layout::VisibleName},
+    history::{CompletedCapture, FileRecord, FileRecordKind, History, OutputFile},
+    model::{Model, Multiset, SinkModel, UpdatesDifference, layout, layout::FileTransaction, layout::VisibleName},
 };
 
 /// The visible files of a sink at the end, by subtask, checkpoint and name. What has no name of a file sink is not here.
@@ -61,7 +61,52 @@ pub(super) fn appears(record: &FileRecord) -> bool {
     }
 }
 
-/// Whether a checkpoint had been completed before something happened.
-pub(super) fn completed_before(history: &History, checkpoint_id: CheckpointId, sequence: u64) -> bool {
-    history.completed.get(&checkpoint_id).is_some_and(|completed| completed.sequence < sequence)
+/// Which transactions completed checkpoints hold, and since when: these and no others may be committed.
+///
+/// A transaction that was pre-committed for a checkpoint that failed belongs to the next one that is completed, but keeps
+/// its number. So the state of checkpoints decides, not the number.
+#[derive(Debug, Default)]
+pub(super) struct Decided {
+    by_staged: BTreeMap<String, u64>,
+    by_visible: BTreeMap<(String, String), u64>,
+}
+
+impl Decided {
+    pub(super) fn of(history: &History, model: &Model) -> Self {
+        let mut decided = Self::default();
+        for capture in history.completed.values() {
+            for sink in model.sinks() {
+                for transaction in pending(capture, &sink.name) {
+                    if let Some(visible) = transaction.visible() {
+                        keep_first(&mut decided.by_visible, (sink.name.clone(), visible), capture.sequence);
+                    }
+                    keep_first(&mut decided.by_staged, transaction.staged, capture.sequence);
+                }
+            }
+        }
+        decided
+    }
+
+    /// Since when the transaction with this staged file may be committed.
+    pub(super) fn staged(&self, staged: &str) -> Option<u64> {
+        self.by_staged.get(staged).copied()
+    }
+
+    /// Since when this file of a sink may be visible.
+    pub(super) fn visible(&self, sink: &str, name: &str) -> Option<u64> {
+        self.by_visible.get(&(sink.to_owned(), name.to_owned())).copied()
+    }
+}
+
+fn keep_first<K: Ord>(sequences: &mut BTreeMap<K, u64>, key: K, sequence: u64) {
+    let first = sequences.entry(key).or_insert(sequence);
+    *first = sequence.min(*first);
+}
+
+/// The transactions of a sink that a checkpoint holds. What cannot be read is the matter of another invariant.
+pub(super) fn pending(capture: &CompletedCapture, sink: &str) -> Vec<FileTransaction> {
+    let uid = layout::uid(sink);
+    let snapshots = capture.state.values().filter_map(|operators| operators.get(&uid)?.as_ref().ok());
+    let pending = snapshots.flat_map(|snapshot| layout::pending(snapshot).unwrap_or_default());
+    pending.map(|(_, transaction)| transaction).collect()
 }

@@ -11,10 +11,10 @@ use tidegate::{
     id::CheckpointId,
 };
 
-use super::{InvariantId, Violation, describe, limited};
+use super::{InvariantId, Violation, committed, describe, limited};
 use crate::{
     history::{CompletedCapture, FactRecord, History, RunEnd},
-    model::{Model, layout, layout::FileTransaction, layout::StagedName},
+    model::{Model, layout::StagedName},
 };
 
 pub(super) fn judge(history: &History, model: &Model) -> Vec<Violation> {
@@ -28,7 +28,7 @@ pub(super) fn judge(history: &History, model: &Model) -> Vec<Violation> {
         for sink in model.sinks() {
             let visible: BTreeSet<&str> =
                 history.output.get(&sink.name).into_iter().flatten().map(|file| file.name.as_str()).collect();
-            for transaction in pending(capture, &sink.name) {
+            for transaction in committed::pending(capture, &sink.name) {
                 tokens.insert(transaction.token);
                 let name = transaction.visible().unwrap_or_else(|| transaction.staged.clone());
                 if transaction.bytes > 0 && !visible.contains(name.as_str()) {
@@ -59,14 +59,6 @@ pub(super) fn judge(history: &History, model: &Model) -> Vec<Violation> {
         });
     }
     violations
-}
-
-fn pending(capture: &CompletedCapture, sink: &str) -> Vec<FileTransaction> {
-    let uid = layout::uid(sink);
-    let snapshots = capture.state.values().filter_map(|operators| operators.get(&uid)?.as_ref().ok());
-    // What cannot be read is the matter of another invariant.
-    let pending = snapshots.flat_map(|snapshot| layout::pending(snapshot).unwrap_or_default());
-    pending.map(|(_, transaction)| transaction).collect()
 }
 
 /// The pre-commits for a checkpoint by the attempt that completed it.

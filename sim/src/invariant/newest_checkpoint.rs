@@ -1,7 +1,8 @@
 //! I19 NewestCheckpoint: recovery uses the newest completed checkpoint.
 //!
 //! Whenever the job manager deploys an attempt, it restores the newest checkpoint that was completed before, or nothing
-//! if there is none. Judged of every run, by facts. Source: FLINK-22502, FLINK-19816.
+//! if there is none. Judged of every run, by facts. What a leader deploys after another one took over is fenced, and
+//! not judged. Source: FLINK-22502, FLINK-19816.
 
 use tidegate::{
     event::{Moment, Step},
@@ -13,6 +14,8 @@ use crate::{history::History, model::Model};
 
 pub(super) fn judge(history: &History, _model: &Model) -> Vec<Violation> {
     let deployments = history.facts.iter().filter(|fact| fact.step == Step::Deploy && fact.moment == Moment::Before);
+    let deployments =
+        deployments.filter(|fact| leader_at(history, fact.sequence).is_none_or(|leader| *leader == *fact.node));
     deployments
         .filter_map(|fact| {
             let completed = history.completed.iter().filter(|(_, capture)| capture.sequence < fact.sequence);
@@ -37,6 +40,15 @@ pub(super) fn judge(history: &History, _model: &Model) -> Vec<Violation> {
             })
         })
         .collect()
+}
+
+/// Who led at some moment; `None` if nobody said so.
+fn leader_at(history: &History, sequence: u64) -> Option<&str> {
+    let takeovers = history
+        .facts
+        .iter()
+        .filter(|fact| fact.step == Step::TakeLeadership && fact.moment == Moment::After && fact.sequence < sequence);
+    takeovers.max_by_key(|fact| fact.sequence).map(|fact| &*fact.node)
 }
 
 fn shown(checkpoint_id: Option<CheckpointId>) -> String {

@@ -1,6 +1,6 @@
 //! I3 NoDirty: nothing of an uncompleted or aborted checkpoint is visible to a read-committed reader, at any moment.
 //!
-//! Everything that appears in a sink's directory must be a file of a checkpoint that was completed before. What has
+//! Everything that appears in a sink's directory must be a file whose transaction a checkpoint holds that was completed before. What has
 //! appeared stays: it is not removed, renamed or written over. Only the disk itself may take a name back in a power loss,
 //! as long as the commit has not said that it is done. Judged of every run.
 //! Source: the contract of two-phase-commit sinks (Flink `TwoPhaseCommitSinkFunction`), seen from the reader's side.
@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use tidegate::event::{Moment, Step};
 
-use super::{InvariantId, Violation, committed};
+use super::{InvariantId, Violation, committed, committed::Decided};
 use crate::{
     history::{FileRecord, FileRecordKind, History},
     model::{
@@ -19,6 +19,7 @@ use crate::{
 };
 
 pub(super) fn judge(history: &History, model: &Model) -> Vec<Violation> {
+    let decided = Decided::of(history, model);
     let mut visible: BTreeSet<&Path> = BTreeSet::new();
     let mut violations = Vec::new();
     for record in &history.files {
@@ -33,7 +34,7 @@ pub(super) fn judge(history: &History, model: &Model) -> Vec<Violation> {
             if !visible.insert(&record.path) {
                 violations.push(vanished(sink, name, "was written over"));
             }
-            violations.extend(appeared(history, record, sink, name));
+            violations.extend(appeared(&decided, record, sink, name));
         } else if visible.remove(record.path.as_path()) && !may_vanish(history, record, name) {
             violations.push(vanished(sink, name, "was removed"));
         }
@@ -41,7 +42,7 @@ pub(super) fn judge(history: &History, model: &Model) -> Vec<Violation> {
     violations
 }
 
-fn appeared(history: &History, record: &FileRecord, sink: &SinkModel, name: &str) -> Option<Violation> {
+fn appeared(decided: &Decided, record: &FileRecord, sink: &SinkModel, name: &str) -> Option<Violation> {
     let Some(visible) = VisibleName::parse(name) else {
         return Some(Violation {
             invariant: InvariantId::I3,
@@ -50,12 +51,10 @@ fn appeared(history: &History, record: &FileRecord, sink: &SinkModel, name: &str
             evidence: vec![format!("! {name}")],
         });
     };
-    if committed::completed_before(history, visible.checkpoint_id, record.sequence) {
-        return None;
-    }
-    let (what, signature) = match history.completed.get(&visible.checkpoint_id) {
-        Some(_) => ("before that checkpoint was completed", "early file"),
-        None => ("and that checkpoint was never completed", "file of an uncompleted checkpoint"),
+    let (what, signature) = match decided.visible(&sink.name, name) {
+        Some(sequence) if sequence < record.sequence => return None,
+        Some(_) => ("before a checkpoint that holds it was completed", "early file"),
+        None => ("and no completed checkpoint holds it", "file of an uncompleted checkpoint"),
     };
     Some(Violation {
         invariant: InvariantId::I3,
