@@ -5,7 +5,7 @@
 //! as long as the commit has not said that it is done. Judged of every run.
 //! Source: the contract of two-phase-commit sinks (Flink `TwoPhaseCommitSinkFunction`), seen from the reader's side.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 use tidegate::event::{Moment, Step};
 
@@ -20,22 +20,28 @@ use crate::{
 
 pub(super) fn judge(history: &History, model: &Model) -> Vec<Violation> {
     let decided = Decided::of(history, model);
-    let mut visible: BTreeSet<&Path> = BTreeSet::new();
+    // With the name that each had before, if it had one.
+    let mut visible: BTreeMap<&Path, Option<&Path>> = BTreeMap::new();
     let mut violations = Vec::new();
     for record in &history.files {
         if let FileRecordKind::Named { from } = &record.kind
-            && visible.remove(from.as_path())
+            && visible.remove(from.as_path()).is_some()
             && let Some((sink, name)) = committed::in_directory(model, from)
         {
             violations.push(vanished(sink, name, "lost its name"));
         }
         let Some((sink, name)) = committed::in_directory(model, &record.path) else { continue };
         if committed::appears(record) {
-            if !visible.insert(&record.path) {
+            let from = match &record.kind {
+                FileRecordKind::Named { from } => Some(from.as_path()),
+                FileRecordKind::Created | FileRecordKind::Removed => None,
+            };
+            // The same file once more: a power loss had taken its name back, and the commit is made again.
+            if visible.insert(&record.path, from).is_some_and(|before| before.is_none() || before != from) {
                 violations.push(vanished(sink, name, "was written over"));
             }
             violations.extend(appeared(&decided, record, sink, name));
-        } else if visible.remove(record.path.as_path()) && !may_vanish(history, record, name) {
+        } else if visible.remove(record.path.as_path()).is_some() && !may_vanish(history, record, name) {
             violations.push(vanished(sink, name, "was removed"));
         }
     }

@@ -5,7 +5,7 @@
 //! each record once, in some order. A step of `count`, `sum`, `min` or `max` must be what the record makes of the result
 //! before; of the other aggregates only the last line is looked at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use tidegate::pipeline::{Aggregate, AggregateFunction, Datum, Plan, PlannedOperation, Row};
 
@@ -88,12 +88,11 @@ impl Updates {
                 (1..=records.len()).contains(&number).then_some((key, number, results))
             });
             let mut fresh = false;
-            if let Some((key, number, results)) = known {
-                let updates = updates.entry(key).or_default();
-                if !updates.contains_key(&number) {
-                    updates.insert(number, (line, results));
-                    fresh = true;
-                }
+            if let Some((key, number, results)) = known
+                && let Entry::Vacant(entry) = updates.entry(key).or_default().entry(number)
+            {
+                entry.insert((line, results));
+                fresh = true;
             }
             let extra = times - u64::from(fresh);
             difference.extra.extend((0..extra).map(|_| line.to_owned()));

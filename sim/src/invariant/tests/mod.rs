@@ -153,8 +153,12 @@ fn a_visible_file_stays_as_it_is() {
     assert_eq!(removed(None, false), [InvariantId::I9]);
 
     let mut over = right_run();
-    over.show(3, T4);
+    over.file(visible_path(3, T4.1), FileRecordKind::Named { from: staged_path(T5) });
+    over.history.facts.retain(|fact| fact.step != Step::Abort);
     assert_eq!(only(&over.history).signature, "I3 visible file was written over in out");
+    let mut again = right_run();
+    again.show(3, T4);
+    assert_eq!(broken(&again.history), [], "a commit is repeated after a power loss took the name back");
 }
 
 #[test]
