@@ -1,1 +1,3 @@
-//! The proof. Every test lives under `tests/`.
+//! The proof. Every test lives under `tests/`; here is what several of them need.
+
+pub mod vectors;

@@ -95,10 +95,10 @@ impl<T: Data> DataStream<T> {
 
     /// Deals the records out to the subtasks of the next operator in turn.
     pub fn rebalance(&self) -> Self {
-        let inputs = self.inputs.iter().map(|input| Connection {
-            shipping: Shipping::AllToAll(partitioner::rebalance::<T>()),
-            ..input.clone()
-        });
+        let inputs = self
+            .inputs
+            .iter()
+            .map(|input| Connection { shipping: Shipping::AllToAll(partitioner::rebalance::<T>()), ..input.clone() });
         Self { inputs: inputs.collect(), ..self.clone() }
     }
 
@@ -172,6 +172,12 @@ pub struct StreamSink {
 }
 
 impl StreamSink {
+    /// Sets the number of subtasks of the sink.
+    pub fn set_parallelism(self, parallelism: u32) -> Self {
+        self.builder.borrow_mut().operations[self.node].parallelism = parallelism.max(1);
+        self
+    }
+
     /// Gives the sink the identity under which its transactions are found again.
     pub fn uid(self, uid: &str) -> Self {
         self.builder.borrow_mut().operations[self.node].uid = Some(uid.to_owned());

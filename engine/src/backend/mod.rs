@@ -236,3 +236,101 @@ fn only_range(mut snapshot: KeyedSnapshot, range: KeyGroupRange) -> KeyedSnapsho
     snapshot.retain(|_, groups| !groups.is_empty());
     snapshot
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{codec, operator::KeyedEntry, time::Timestamp};
+
+    type Backend = KeyedStateBackend<u8>;
+
+    fn key_groups() -> KeyGroups {
+        KeyGroups::new(4).unwrap()
+    }
+
+    fn restored(snapshot: KeyedSnapshot) -> Backend {
+        Backend::memory(key_groups(), key_groups().all(), snapshot)
+    }
+
+    fn entry(key: u8, value: u32) -> KeyedEntry {
+        KeyedEntry { key: codec::encode(&key), namespace: Vec::new(), value: codec::encode(&value) }
+    }
+
+    fn one_state(entries: Vec<(u16, KeyedEntry)>) -> KeyedSnapshot {
+        let mut snapshot = KeyedSnapshot::new();
+        for (key_group, entry) in entries {
+            snapshot.entry("sum".into()).or_default().entry(key_group).or_default().push(entry);
+        }
+        snapshot
+    }
+
+    fn register(backend: &mut Backend, name: &str) -> Result<StateId<(), u32>, BackendError> {
+        backend.register(&StateDescriptor::new(name))
+    }
+
+    #[test]
+    fn a_key_in_a_foreign_key_group_is_refused() {
+        let home = key_groups().of_key(&1_u8);
+        let error = register(&mut restored(one_state(vec![((home + 1) % 4, entry(1, 5))])), "sum").unwrap_err();
+        assert!(matches!(&error, BackendError::WrongKeyGroup { expected, .. } if *expected == home), "{error}");
+        let shown = Error::from(error);
+        assert_eq!(shown.kind(), ErrorKind::CorruptState);
+        assert!(shown.to_string().contains("`sum`"), "{shown}");
+    }
+
+    #[test]
+    fn a_key_with_two_values_is_refused() {
+        let home = key_groups().of_key(&1_u8);
+        let twice = one_state(vec![(home, entry(1, 5)), (home, entry(1, 6))]);
+        let error = register(&mut restored(twice), "sum").unwrap_err();
+        assert!(matches!(error, BackendError::DuplicateEntry { .. }), "{error}");
+    }
+
+    #[test]
+    fn two_states_cannot_share_a_name_whatever_their_versions() {
+        let mut backend = restored(KeyedSnapshot::new());
+        register(&mut backend, "sum").unwrap();
+        let again = backend.register::<(), u32>(&StateDescriptor { name: "sum".into(), version: 2 });
+        assert!(matches!(again, Err(BackendError::DuplicateState { .. })));
+        assert!(matches!(register(&mut backend, "_sum"), Err(BackendError::Descriptor(_))));
+    }
+
+    #[test]
+    fn restored_state_that_nobody_asks_for_stays_in_the_snapshots() {
+        let mut written = restored(KeyedSnapshot::new());
+        let (sum, count) = (register(&mut written, "sum").unwrap(), register(&mut written, "count").unwrap());
+        let mut timers = written.timers::<()>().unwrap();
+        written.table_mut(sum).insert(1, (), 10);
+        written.table_mut(count).insert(2, (), 20);
+        timers.register(crate::time::TimeDomain::EventTime, Timestamp(5), &1, &());
+        let kept = written.snapshot_with_timers(&timers)().unwrap().keyed;
+        assert_eq!(kept.keys().collect::<Vec<_>>(), ["_timer_event", "count", "sum"]);
+
+        let mut backend = restored(kept.clone());
+        let sum = register(&mut backend, "sum").unwrap();
+        assert_eq!(backend.table(sum).get(&1, &()), Some(&10));
+        assert_eq!(backend.snapshot()(), kept, "the count and the timers were not asked for");
+    }
+
+    #[test]
+    fn a_backend_takes_the_entries_of_its_key_groups_alone() {
+        let mut written = restored(KeyedSnapshot::new());
+        let sum = register(&mut written, "sum").unwrap();
+        for key in 0..100 {
+            written.table_mut(sum).insert(key, (), u32::from(key));
+        }
+        let kept = written.snapshot()();
+        let mut seen = Vec::new();
+        for index in 0..3 {
+            let range = key_groups().range(ParallelInstance { index, parallelism: 3 });
+            let mut backend = Backend::memory(key_groups(), range, kept.clone());
+            let sum = register(&mut backend, "sum").unwrap();
+            for (key, _, _) in backend.table(sum).iter() {
+                assert!(range.contains(key_groups().of_key(key)));
+                seen.push(*key);
+            }
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, (0..100).collect::<Vec<u8>>());
+    }
+}

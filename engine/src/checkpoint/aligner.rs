@@ -21,7 +21,7 @@ use super::{AlignerAction, AlignerInput, CheckpointBarrier, CheckpointFailureRea
 use crate::{id::CheckpointId, planted};
 
 /// The alignment of one task. See the module's documentation.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Aligner {
     channels: usize,
     rule: EndOfChannelRule,
@@ -33,7 +33,7 @@ pub struct Aligner {
 }
 
 /// A checkpoint of which some barriers are here.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct PendingAlignment {
     barrier: CheckpointBarrier,
     /// Channels that delivered the barrier, or ended before it.

@@ -92,7 +92,7 @@ pub enum EndOfChannelRule {
 /// handler.handle(AlignerInput::Barrier { channel: 1, barrier: barrier.clone() }, &mut actions);
 /// assert_eq!(actions, [AlignerAction::Snapshot(barrier), AlignerAction::UnblockAll]);
 /// ```
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum BarrierHandler {
     /// Exactly-once: channels that delivered the barrier wait for the others.
     Aligned(Aligner),

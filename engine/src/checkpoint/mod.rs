@@ -2,10 +2,13 @@
 
 mod aligner;
 mod barrier_handler;
+#[cfg(test)]
+mod barrier_tests;
 pub mod coordinator;
 mod permit;
 mod reason;
 pub mod retention;
+mod shared_state;
 mod tracker;
 
 pub use self::{
@@ -13,6 +16,9 @@ pub use self::{
     barrier_handler::{AlignerAction, AlignerInput, BarrierHandler, EndOfChannelRule},
     permit::CommitPermit,
     reason::CheckpointFailureReason,
+    shared_state::{
+        Layout, Ownership, Registered, RestoredSnapshot, SharedStateKey, SharedStateRegistry, Unregistered,
+    },
     tracker::BarrierTracker,
 };
 

@@ -96,8 +96,13 @@ impl CompletedCheckpoints {
         dropped
     }
 
-    /// The store ends with the job: empties it and says what becomes of each entry.
-    pub fn shut_down(&mut self, policy: RetentionPolicy, end: JobEnd) -> Vec<Dropped> {
+    /// The job ends here: says which entries leave the store and what becomes of them, oldest first.
+    pub fn shut_down(&mut self, policy: RetentionPolicy, end: JobEnd, survival: Survival) -> Vec<Dropped> {
+        match (survival, end) {
+            (Survival::OutlivesLeader, JobEnd::Suspended) => return Vec::new(),
+            (Survival::OutlivesLeader, JobEnd::Finished | JobEnd::Cancelled | JobEnd::Failed)
+            | (Survival::EndsWithLeader, _) => {}
+        }
         let entries = std::mem::take(&mut self.entries);
         let files = |kind: CompletedKind| if kind.is_users() { Files::Keep } else { policy.files_at(end) };
         entries
@@ -177,6 +182,15 @@ pub enum JobEnd {
     Suspended,
 }
 
+/// Whether a new leader finds the entries of the store (Flink: high availability).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Survival {
+    /// It does.
+    OutlivesLeader,
+    /// They are in the memory of the job manager.
+    EndsWithLeader,
+}
+
 /// What becomes of the checkpoints of a job that ends (Flink `ExternalizedCheckpointRetention`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum RetentionPolicy {
@@ -199,5 +213,38 @@ impl RetentionPolicy {
             | (Self::RetainOnFailure, JobEnd::Finished | JobEnd::Cancelled | JobEnd::Suspended)
             | (Self::RetainOnCancellation, JobEnd::Finished) => Files::Delete,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(id: u64, kind: CompletedKind) -> CompletedCheckpoint {
+        CompletedCheckpoint { checkpoint_id: CheckpointId(id), kind }
+    }
+
+    #[test]
+    fn a_job_that_stopped_with_a_savepoint_needs_no_older_checkpoint() {
+        let mut store = CompletedCheckpoints::new(1, [entry(1, CompletedKind::Checkpoint)]);
+        let dropped = store.add(entry(2, CompletedKind::StopWithSavepoint));
+        assert_eq!(dropped, [Dropped { checkpoint_id: CheckpointId(1), files: Files::Delete }]);
+    }
+
+    #[test]
+    fn the_latest_is_the_newest_whatever_the_order_of_completion_and_never_a_doubtful_one() {
+        let mut store = CompletedCheckpoints::new(3, []);
+        store.add(entry(5, CompletedKind::Checkpoint));
+        store.add(entry(3, CompletedKind::StopWithSavepoint));
+        store.add(entry(6, CompletedKind::Doubtful));
+        assert_eq!((store.latest(), store.oldest()), (Some(CheckpointId(5)), Some(CheckpointId(3))));
+    }
+
+    #[test]
+    fn a_doubtful_one_leaves_with_the_next_that_is_certain() {
+        let mut store = CompletedCheckpoints::new(2, [entry(1, CompletedKind::Checkpoint)]);
+        assert_eq!(store.add(entry(2, CompletedKind::Doubtful)), []);
+        let dropped = store.add(entry(3, CompletedKind::Checkpoint));
+        assert_eq!(dropped, [Dropped { checkpoint_id: CheckpointId(2), files: Files::Delete }]);
     }
 }

@@ -23,7 +23,7 @@ use crate::id::CheckpointId;
 const PENDING_MAX: usize = 50;
 
 /// The barrier counts of one task. See the module's documentation.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct BarrierTracker {
     channels: usize,
     rule: EndOfChannelRule,
@@ -33,7 +33,7 @@ pub struct BarrierTracker {
     newest: Option<CheckpointId>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Count {
     /// `None` once the checkpoint was aborted; it is still counted, so that late barriers do not begin it again.
     barrier: Option<CheckpointBarrier>,

@@ -141,9 +141,10 @@ impl<T: Data> TwoPhaseCommitSink for FileSink<T> {
     }
 
     async fn invoke(&mut self, transaction: &mut FileTransaction, batch: Batch<T>) -> Result<()> {
-        let writer = self.writer.as_mut().ok_or_else(|| {
-            Error::new(ErrorKind::Bug, "file sink was given records while no transaction was open")
-        })?;
+        let writer = self
+            .writer
+            .as_mut()
+            .ok_or_else(|| Error::new(ErrorKind::Bug, "file sink was given records while no transaction was open"))?;
         let before = writer.buffered.len();
         for record in &batch {
             (self.encode)(&record.value, &mut writer.buffered);

@@ -116,20 +116,20 @@ impl<T: Data> SplitReader<T, GeneratorSplit> for GeneratorReader<T> {
 }
 
 /// Spreads records evenly over processing time, from the moment the reader started.
-struct Pace {
+pub(crate) struct Pace {
     env: Env,
     started: Option<Timestamp>,
-    emitted: u64,
+    pub(crate) emitted: u64,
     records_per_second: f64,
 }
 
 impl Pace {
-    fn new(env: Env, records_per_second: f64) -> Self {
+    pub(crate) fn new(env: Env, records_per_second: f64) -> Self {
         Self { env, started: None, emitted: 0, records_per_second }
     }
 
     /// How many records may be emitted now, or when the next one may.
-    fn allowance(&mut self, limit: u64) -> Result<u64, Timestamp> {
+    pub(crate) fn allowance(&mut self, limit: u64) -> Result<u64, Timestamp> {
         let now = self.env.now();
         let started = *self.started.get_or_insert(now);
         let due = (now.since(started).as_secs_f64() * self.records_per_second) as u64 + 1;

@@ -4,6 +4,7 @@
 //! state. A [`TwoPhaseCommitSink`] makes output visible exactly once; a [`PlainSink`] does not promise that.
 
 mod collection;
+pub mod delimited;
 mod file_sink;
 mod generator;
 mod plain;
@@ -12,6 +13,7 @@ mod two_phase;
 
 pub use collection::{CollectionSource, CollectionSplit};
 pub use file_sink::{FileSink, FileTransaction, RecordEncoder, visible_file_name};
+pub(crate) use generator::Pace;
 pub use generator::{GeneratorSource, GeneratorSplit};
 pub use plain::{CollectSink, Collected, DiscardSink, PlainSink, PrintSink};
 pub use source::{ReadStatus, Source, SourceContext, SplitReader};

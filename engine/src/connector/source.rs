@@ -2,7 +2,9 @@
 
 use async_trait::async_trait;
 
-use crate::{codec::Data, env::Env, error::Result, event::Reporter, record::Batch, storage::SharedFileSystem, time::Timestamp};
+use crate::{
+    codec::Data, env::Env, error::Result, event::Reporter, record::Batch, storage::SharedFileSystem, time::Timestamp,
+};
 
 /// What a source may use of the world.
 #[derive(Clone)]

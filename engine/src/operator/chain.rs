@@ -221,3 +221,6 @@ impl OperatorChain {
         self.for_each_then_rest(out, |operator| operator.finish())
     }
 }
+
+#[cfg(test)]
+mod tests;

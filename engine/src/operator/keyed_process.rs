@@ -247,3 +247,87 @@ impl<S: KeySelector<F::In, Key = F::Key>, F: KeyedProcessFunction> Operator for 
         Ok(running.backend.snapshot_with_timers(&running.timers))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operator::test_harness::{advance, open, process, record, snapshot};
+
+    /// Remembers the last value of a key; each timer tells it and asks for the next while it counts down.
+    #[derive(Default)]
+    struct CountDown {
+        left: Option<ValueState<i64>>,
+    }
+
+    impl KeyedProcessFunction for CountDown {
+        type Key = String;
+        type In = (String, i64);
+        type Out = String;
+
+        fn open(&mut self, states: &mut StateRegistry<'_, String>) -> Result<()> {
+            self.left = Some(states.value(&ValueStateDescriptor::new("left").with_default(0))?);
+            Ok(())
+        }
+
+        fn process_element(
+            &mut self,
+            (_, left): (String, i64),
+            context: &mut ProcessContext<'_, String, String>,
+        ) -> Result<()> {
+            let state = self.left.as_ref().unwrap();
+            context.delete_timer(TimeDomain::EventTime, Timestamp(100));
+            if left > 0 {
+                context.update(state, left);
+                context.register_timer(TimeDomain::EventTime, context.timestamp());
+            } else {
+                context.update(state, None);
+                let line = format!("{} is at {:?}", context.key(), context.value(state));
+                context.collect(line);
+                context.register_timer(TimeDomain::EventTime, Timestamp(100));
+            }
+            Ok(())
+        }
+
+        fn on_timer(&mut self, _domain: TimeDomain, context: &mut ProcessContext<'_, String, String>) -> Result<()> {
+            let state = self.left.as_ref().unwrap();
+            if let Some(left) = context.value_mut(state) {
+                *left -= 1;
+                let left = *left;
+                let line = format!("{} {left} watermark {}", context.key(), context.watermark());
+                if left == 0 {
+                    context.clear(state);
+                } else {
+                    context.register_timer(TimeDomain::EventTime, Timestamp(context.timestamp().0 + 10));
+                }
+                context.collect(line);
+            }
+            Ok(())
+        }
+    }
+
+    fn count_down(restored: Option<OperatorSnapshot>) -> impl Operator<In = (String, i64), Out = String> {
+        open(KeyedProcessOperator::new(|value: &(String, i64)| value.0.clone(), CountDown::default()), restored)
+    }
+
+    #[test]
+    fn a_timer_that_a_timer_registers_fires_in_the_same_pass_if_it_is_due() {
+        let mut operator = count_down(None);
+        process(&mut operator, vec![record(("a".to_owned(), 3), 5)]);
+        let expected = [record("a 2 watermark 15".to_owned(), 5), record("a 1 watermark 15".to_owned(), 15)];
+        assert_eq!(advance(&mut operator, 15), expected);
+        let mut operator = count_down(Some(snapshot(&mut operator)().unwrap()));
+        assert_eq!(advance(&mut operator, 24), []);
+        assert_eq!(advance(&mut operator, 25), [record("a 0 watermark 25".to_owned(), 25)]);
+        assert_eq!(snapshot(&mut operator)().unwrap(), OperatorSnapshot::default());
+    }
+
+    #[test]
+    fn a_cleared_value_reads_as_the_default_and_a_deleted_timer_does_not_fire() {
+        let mut operator = count_down(None);
+        let cleared = process(&mut operator, vec![record(("a".to_owned(), 2), 200), record(("a".to_owned(), 0), 7)]);
+        assert_eq!(cleared, [record("a is at Some(0)".to_owned(), 7)]);
+        process(&mut operator, vec![record(("a".to_owned(), 1), 300)]);
+        assert_eq!(advance(&mut operator, 199), [], "the timer at 100 was deleted");
+        assert_eq!(advance(&mut operator, 200), [record("a 0 watermark 200".to_owned(), 200)]);
+    }
+}

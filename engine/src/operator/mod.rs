@@ -7,6 +7,7 @@ mod chain;
 mod filter;
 mod flat_map;
 mod keyed_process;
+mod keyed_reduce;
 mod map;
 #[cfg(test)]
 mod test_harness;
@@ -18,12 +19,13 @@ pub use chain::{ChainOutput, ErasedOperator, OperatorChain, erase};
 pub use filter::FilterOperator;
 pub use flat_map::FlatMapOperator;
 pub use keyed_process::{KeyedProcessFunction, KeyedProcessOperator, ProcessContext, StateRegistry, ValueState};
+pub use keyed_reduce::{KeyedReduceOperator, REDUCED};
 pub use map::MapOperator;
 pub use timestamped_collector::TimestampedCollector;
-pub use window::WindowOperator;
+pub use window::{WINDOW_CONTENTS, WindowOperator};
 pub use window_function::{
-    Aggregate, AggregateFunction, FullWindow, ProcessWindowFunction, Reduce, ReduceFunction, Then, WindowContext,
-    WindowFunction,
+    Aggregate, AggregateFunction, FullWindow, Incremental, ProcessWindowFunction, Reduce, ReduceFunction, Then,
+    WindowContext, WindowFunction,
 };
 
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,7 @@
 //! The window operator: groups records by key and window and emits what the trigger releases.
 //!
-//! Guarantees: a record counts in each of its windows that is not cleaned up yet, and a record that counts in none
-//! is reported, never silently dropped; results carry the last timestamp of their window; results that one watermark
+//! Guarantees: a record counts in each of its windows that is not cleaned up yet, and a record that comes too late for
+//! all of them is reported, never silently dropped; results carry the last timestamp of their window; results that one watermark
 //! releases come in the order (time, key group, key, window); contents and timers are in every snapshot.
 //!
 //! Contents are the keyed state [`WINDOW_CONTENTS`], with the window as namespace. Timers are registered when contents

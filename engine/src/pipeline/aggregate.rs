@@ -148,8 +148,14 @@ impl Aggregate {
             Some(argument) => argument.evaluate(row)?,
             None => Datum::Bool(true),
         };
+        self.add_value(accumulator, value);
+        Ok(())
+    }
+
+    /// Adds a value of the argument; any value but null if there is no argument.
+    pub fn add_value(&self, accumulator: &mut Accumulator, value: Datum) {
         if value.is_null() {
-            return Ok(());
+            return;
         }
         match accumulator {
             Accumulator::Count(count) => *count += 1,
@@ -165,7 +171,6 @@ impl Aggregate {
             Accumulator::One(kept) => self.keep(kept, value),
             Accumulator::List(values) => values.push(value),
         }
-        Ok(())
     }
 
     /// Joins two folds; `other` holds what arrived later. What matters for merged windows.

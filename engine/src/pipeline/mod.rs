@@ -1,18 +1,25 @@
 //! The declarative pipeline: a plain value, read from TOML or JSON, that is checked and compiled to a job.
 
 pub mod aggregate;
+mod columns;
+mod compile;
 mod convert;
 pub mod duration;
 pub mod expression;
 mod file;
+mod fold;
+mod format;
 mod generator;
+mod locate;
 pub mod model;
 mod nearest;
 pub mod options;
 pub mod plan;
 pub mod problem;
+mod read;
 pub mod row;
 pub mod schema;
+mod source;
 
 pub use aggregate::{Accumulator, Aggregate, AggregateFunction};
 pub use expression::{ArithmeticProblem, EvaluateError, Expression, ExpressionError};
@@ -21,3 +28,4 @@ pub use plan::{Plan, PlannedEventTime, PlannedOperation, PlannedSink, PlannedSou
 pub use problem::{Place, Problem, Problems};
 pub use row::{Datum, Float, Row};
 pub use schema::{Field, FieldType, Nullability, Schema};
+pub use source::{RowSource, RowSplit};

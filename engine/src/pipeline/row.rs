@@ -15,6 +15,8 @@ use serde::{
 };
 use smol_str::SmolStr;
 
+use crate::state::Key;
+
 /// A float with a total order: NaN is one value, greater than all others, and there is only one zero.
 #[derive(Clone, Copy)]
 pub struct Float(f64);
@@ -318,6 +320,12 @@ impl Row {
                 rest.iter().fold(first.java_hash(), |hash, value| hash.wrapping_mul(31).wrapping_add(value.java_hash()))
             }
         }
+    }
+}
+
+impl Key for Row {
+    fn key_hash(&self) -> i32 {
+        self.java_hash()
     }
 }
 

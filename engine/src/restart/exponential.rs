@@ -107,7 +107,11 @@ mod tests {
 
     #[test]
     fn pauses_that_outgrow_every_number_stop_at_the_longest() {
-        let mut strategy = ExponentialDelay::new(Limits { jitter_factor: 0.5, ..limits() });
+        let mut strategy = ExponentialDelay::new(Limits {
+            jitter_factor: 0.5,
+            reset_backoff_threshold: Duration::from_millis(200),
+            ..limits()
+        });
         let mut now = 0;
         for _ in 0..3000 {
             strategy.on_failure(Timestamp(now), 0.999);

@@ -90,8 +90,10 @@ async fn free_address(env: &Env) -> Result<String> {
 /// # Errors
 /// What ended the job, other than its success.
 pub fn run_locally(worker_threads: usize, config: JobConfig, program: Program) -> Result<JobSummary> {
-    let ran = Env::run_on_host(worker_threads, |env| async move {
-        LocalCluster::new(config).run(&env, Arc::new(program)).await
-    });
+    let ran =
+        Env::run_on_host(
+            worker_threads,
+            |env| async move { LocalCluster::new(config).run(&env, Arc::new(program)).await },
+        );
     ran.map_err(|error| Error::new(ErrorKind::Unavailable, "cannot start the runtime").with_source(error))?
 }

@@ -34,16 +34,26 @@ pub(super) enum StorageOrder {
 /// What became of an order.
 #[derive(Debug)]
 pub(super) enum StorageResult {
-    Prepared { checkpoint_id: CheckpointId, result: Result<()> },
-    Stored { checkpoint_id: CheckpointId, result: Result<()> },
-    Discarded { checkpoint_id: CheckpointId },
+    Prepared {
+        checkpoint_id: CheckpointId,
+        result: Result<()>,
+    },
+    Stored {
+        checkpoint_id: CheckpointId,
+        result: Result<()>,
+    },
+    Discarded {
+        checkpoint_id: CheckpointId,
+    },
     Loaded {
         attempt: Attempt,
         checkpoint_id: CheckpointId,
         directory: PathBuf,
         result: Result<Box<CheckpointMetadata>>,
     },
-    Finished { result: Result<()> },
+    Finished {
+        result: Result<()>,
+    },
 }
 
 /// Where completed checkpoints are.
@@ -90,10 +100,9 @@ impl StorageActor {
             StorageOrder::Prepare(checkpoint_id) => {
                 StorageResult::Prepared { checkpoint_id, result: self.prepare(checkpoint_id).await }
             }
-            StorageOrder::Store(metadata) => StorageResult::Stored {
-                checkpoint_id: metadata.checkpoint_id,
-                result: self.store(*metadata).await,
-            },
+            StorageOrder::Store(metadata) => {
+                StorageResult::Stored { checkpoint_id: metadata.checkpoint_id, result: self.store(*metadata).await }
+            }
             StorageOrder::Discard(checkpoint_id) => {
                 self.discard(checkpoint_id).await;
                 StorageResult::Discarded { checkpoint_id }

@@ -120,15 +120,8 @@ impl TaskManager {
         });
         let subject = Subject::node(setup.id.0.as_str());
         let reporter = Reporter::new(subject, Attempt::default(), setup.observer.clone());
-        let mut this = Self {
-            setup,
-            reporter,
-            data_address,
-            highest_epoch: Epoch::default(),
-            job: None,
-            reports,
-            incoming,
-        };
+        let mut this =
+            Self { setup, reporter, data_address, highest_epoch: Epoch::default(), job: None, reports, incoming };
         let mut session_number = 0;
         loop {
             session_number += 1;
@@ -465,7 +458,8 @@ impl Wiring<'_> {
     }
 
     fn key_groups(&self) -> KeyGroups {
-        KeyGroups::new(self.program.graph.max_parallelism).expect("the graph was built with a valid number of key groups")
+        KeyGroups::new(self.program.graph.max_parallelism)
+            .expect("the graph was built with a valid number of key groups")
     }
 
     fn is_local(&self, subtask: SubtaskId) -> bool {
@@ -512,10 +506,7 @@ impl Wiring<'_> {
     }
 
     /// The output channels here whose receivers are elsewhere, by task manager.
-    fn senders(
-        &self,
-        tasks: &BTreeMap<SubtaskId, Mailbox>,
-    ) -> BTreeMap<TaskManagerId, BTreeMap<ChannelId, Sender>> {
+    fn senders(&self, tasks: &BTreeMap<SubtaskId, Mailbox>) -> BTreeMap<TaskManagerId, BTreeMap<ChannelId, Sender>> {
         let mut senders: BTreeMap<TaskManagerId, BTreeMap<ChannelId, Sender>> = BTreeMap::new();
         for subtask in self.local_tasks() {
             for (output, channel) in self.outputs_of(subtask).into_iter().enumerate() {

@@ -123,10 +123,10 @@ impl CheckpointStore {
     }
 
     async fn found(&self, entries: Vec<LogEntry>) -> Result<Takeover> {
-        let names = self.file_system.list(&self.directory).await.map_err(|error| failed("list", &self.directory, error))?;
+        let names =
+            self.file_system.list(&self.directory).await.map_err(|error| failed("list", &self.directory, error))?;
         let directories = names.iter().filter(|entry| entry.kind == EntryKind::Directory);
-        let numbers: Vec<u64> =
-            directories.filter_map(|entry| entry.name.strip_prefix("chk-")?.parse().ok()).collect();
+        let numbers: Vec<u64> = directories.filter_map(|entry| entry.name.strip_prefix("chk-")?.parse().ok()).collect();
         let completed: Vec<CheckpointId> = entries
             .iter()
             .filter_map(|entry| match entry {
@@ -272,16 +272,26 @@ pub async fn discard(file_system: &SharedFileSystem, directory: &Path) -> Result
 
 /// Reads `_metadata` in the directory of a checkpoint, or the `_metadata` file itself.
 pub async fn read_metadata(file_system: &SharedFileSystem, path: &Path) -> Result<CheckpointMetadata> {
-    let path = if path.file_name().is_some_and(|name| name == METADATA) { path.to_owned() } else { path.join(METADATA) };
+    let path =
+        if path.file_name().is_some_and(|name| name == METADATA) { path.to_owned() } else { path.join(METADATA) };
     match read_file(file_system.as_ref(), &path).await {
         Ok(bytes) => unseal(&path, &bytes),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::new(
-            ErrorKind::CorruptState,
-            format!("there is no checkpoint at {}", path.display()),
-        )
-        .with_hint("a checkpoint is a directory that holds a file _metadata")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(Error::new(ErrorKind::CorruptState, format!("there is no checkpoint at {}", path.display()))
+                .with_hint("a checkpoint is a directory that holds a file _metadata"))
+        }
         Err(error) => Err(failed("read", &path, error)),
     }
+}
+
+/// Decodes an entry of the leader's log; `path` is for messages.
+pub fn decode_log_entry(path: &Path, bytes: &[u8]) -> Result<LogEntry> {
+    unseal(path, bytes)
+}
+
+/// Decodes the content of a `_metadata` file; `path` is for messages.
+pub fn decode_metadata(path: &Path, bytes: &[u8]) -> Result<CheckpointMetadata> {
+    unseal(path, bytes)
 }
 
 fn entry_name(sequence: u64) -> String {
@@ -289,7 +299,8 @@ fn entry_name(sequence: u64) -> String {
 }
 
 fn failed(what: &str, path: &Path, error: io::Error) -> Error {
-    Error::new(ErrorKind::Unavailable, format!("checkpoint storage cannot {what} {}", path.display())).with_source(error)
+    Error::new(ErrorKind::Unavailable, format!("checkpoint storage cannot {what} {}", path.display()))
+        .with_source(error)
 }
 
 /// Magic, version, checksum, content.

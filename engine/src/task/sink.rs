@@ -211,8 +211,9 @@ fn snapshot_of<T: codec::Data>(state: LedgerState<T>) -> AsyncSnapshot {
 fn decode_ledgers<T: codec::Data>(snapshot: &OperatorSnapshot) -> Result<Vec<LedgerState<T>>> {
     let Some(list) = snapshot.lists.get(TRANSACTIONS) else { return Ok(Vec::new()) };
     let decoded: Result<Vec<_>, _> = list.entries.iter().map(|entry| codec::decode(entry)).collect();
-    decoded
-        .map_err(|error| Error::new(ErrorKind::CorruptState, "the sink's transactions cannot be read").with_source(error))
+    decoded.map_err(|error| {
+        Error::new(ErrorKind::CorruptState, "the sink's transactions cannot be read").with_source(error)
+    })
 }
 
 struct Plain<S>(S);

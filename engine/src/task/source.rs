@@ -79,9 +79,10 @@ impl<S: Source> ErasedSource for TypedSource<S> {
             Some(snapshot) => decode_splits(&snapshot)?,
             None => {
                 let all = self.source.enumerate(context).await?;
-                let mine = all.into_iter().enumerate().filter(|(index, _)| {
-                    *index as u32 % context.parallelism == context.subtask_index
-                });
+                let mine = all
+                    .into_iter()
+                    .enumerate()
+                    .filter(|(index, _)| *index as u32 % context.parallelism == context.subtask_index);
                 mine.map(|(_, split)| KeptSplit { split, generator: self.strategy.generator() }).collect()
             }
         };
@@ -153,5 +154,6 @@ impl<S: Source> TypedSource<S> {
 fn decode_splits<S: crate::codec::Data>(snapshot: &OperatorSnapshot) -> Result<Vec<KeptSplit<S>>> {
     let Some(list) = snapshot.lists.get(SPLITS) else { return Ok(Vec::new()) };
     let decoded: Result<Vec<_>, _> = list.entries.iter().map(|entry| codec::decode(entry)).collect();
-    decoded.map_err(|error| Error::new(ErrorKind::CorruptState, "the source's splits cannot be read").with_source(error))
+    decoded
+        .map_err(|error| Error::new(ErrorKind::CorruptState, "the source's splits cannot be read").with_source(error))
 }

@@ -10,6 +10,8 @@ use std::{
     sync::Arc,
 };
 
+use rustc_hash::FxHashSet;
+
 use super::Timestamp;
 use crate::{
     codec::{self, DecodeError},
@@ -63,13 +65,51 @@ pub enum TimerRestoreError {
     },
 }
 
-/// The timers of one timestamp, in firing order: key group, key, namespace.
-type Bucket<K, N> = Arc<BTreeSet<(u16, K, N)>>;
+/// The timers of one timestamp: key group, key, namespace. Only one of the two sets holds any.
+///
+/// Windows of many keys end at one timestamp. To collect their timers in firing order would cost more than all else
+/// that the first record of a window does, so they are sorted once, when the first of them fires.
+#[derive(Debug, Clone)]
+struct Bucket<K, N> {
+    unordered: FxHashSet<(u16, K, N)>,
+    firing: BTreeSet<(u16, K, N)>,
+}
+
+impl<K, N> Default for Bucket<K, N> {
+    fn default() -> Self {
+        Self { unordered: FxHashSet::default(), firing: BTreeSet::new() }
+    }
+}
+
+impl<K: Key, N: Namespace> Bucket<K, N> {
+    fn insert(&mut self, timer: (u16, K, N)) -> bool {
+        if self.firing.is_empty() { self.unordered.insert(timer) } else { self.firing.insert(timer) }
+    }
+
+    fn remove(&mut self, timer: &(u16, K, N)) -> bool {
+        if self.firing.is_empty() { self.unordered.remove(timer) } else { self.firing.remove(timer) }
+    }
+
+    fn pop_first(&mut self) -> Option<(u16, K, N)> {
+        if self.firing.is_empty() {
+            self.firing = std::mem::take(&mut self.unordered).into_iter().collect();
+        }
+        self.firing.pop_first()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.unordered.is_empty() && self.firing.is_empty()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &(u16, K, N)> {
+        self.unordered.iter().chain(&self.firing)
+    }
+}
 
 /// One set of timers. A snapshot shares the buckets; the first write to a shared one copies it.
 #[derive(Debug, Clone)]
 struct TimerSet<K, N> {
-    buckets: BTreeMap<Timestamp, Bucket<K, N>>,
+    buckets: BTreeMap<Timestamp, Arc<Bucket<K, N>>>,
     len: usize,
 }
 
@@ -289,113 +329,4 @@ impl<K: Key, N: Namespace> TimersSnapshot<K, N> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    type Service = TimerService<u8, u8>;
-    type Model = BTreeSet<(i64, u16, u8, u8)>;
-
-    fn key_groups() -> KeyGroups {
-        KeyGroups::new(4).unwrap()
-    }
-
-    fn restored(snapshot: TimersSnapshot<u8, u8>) -> Service {
-        let mut keyed = KeyedSnapshot::new();
-        snapshot.encode_into(&mut keyed);
-        let mut take = |name| keyed.remove(name).unwrap_or_default();
-        let (event, processing) = (take(Service::EVENT), take(Service::PROCESSING));
-        Service::restore(key_groups(), event, processing).unwrap()
-    }
-
-    fn fire(timers: &mut Service, watermark: i64) -> Vec<(i64, u8, u8)> {
-        timers.set_watermark(Timestamp(watermark));
-        let due = std::iter::from_fn(|| timers.pop_due_event_time());
-        due.map(|timer| (timer.timestamp.0, timer.key, timer.namespace)).collect()
-    }
-
-    #[derive(Debug, Clone)]
-    enum Op {
-        Register(i64, u8, u8),
-        Delete(i64, u8, u8),
-        Advance(i64),
-        SnapshotAndRestore,
-    }
-
-    proptest! {
-        #[test]
-        fn timers_fire_in_order_and_survive_a_restore(ops in prop::collection::vec(prop_oneof![
-            6 => (0..50_i64, 0..6_u8, 0..3_u8).prop_map(|(t, k, n)| Op::Register(t, k, n)),
-            2 => (0..50_i64, 0..6_u8, 0..3_u8).prop_map(|(t, k, n)| Op::Delete(t, k, n)),
-            2 => (0..50_i64).prop_map(Op::Advance),
-            1 => Just(Op::SnapshotAndRestore),
-        ], 1..200)) {
-            let (mut timers, mut model, mut watermark) = (Service::new(key_groups()), Model::new(), i64::MIN);
-            for op in ops {
-                match op {
-                    Op::Register(t, k, n) => {
-                        timers.register(TimeDomain::EventTime, Timestamp(t), &k, &n);
-                        model.insert((t, key_groups().of_key(&k), k, n));
-                    }
-                    Op::Delete(t, k, n) => {
-                        timers.delete(TimeDomain::EventTime, Timestamp(t), &k, &n);
-                        model.remove(&(t, key_groups().of_key(&k), k, n));
-                    }
-                    Op::Advance(w) => {
-                        watermark = watermark.max(w);
-                        let expected: Vec<_> = model.iter().filter(|t| t.0 <= watermark).map(|t| (t.0, t.2, t.3)).collect();
-                        model.retain(|t| t.0 > watermark);
-                        prop_assert_eq!(fire(&mut timers, w), expected);
-                    }
-                    Op::SnapshotAndRestore => {
-                        let snapshot = timers.snapshot();
-                        timers.register(TimeDomain::EventTime, Timestamp(7), &1, &1);
-                        timers.set_watermark(Timestamp(60));
-                        while timers.pop_due_event_time().is_some() {}
-                        timers = restored(snapshot);
-                        timers.set_watermark(Timestamp(watermark));
-                    }
-                }
-                prop_assert_eq!(timers.len(TimeDomain::EventTime), model.len());
-            }
-        }
-    }
-
-    #[test]
-    fn equal_timers_of_the_two_domains_are_different_timers() {
-        let mut timers = Service::new(key_groups());
-        timers.register(TimeDomain::EventTime, Timestamp(1), &1, &1);
-        timers.register(TimeDomain::ProcessingTime, Timestamp(1), &1, &1);
-        let mut timers = restored(timers.snapshot());
-        assert_eq!(fire(&mut timers, 1), [(1, 1, 1)]);
-        assert_eq!(timers.processing_time_deadline(), Some(Timestamp(1)));
-        assert_eq!(timers.pop_due_processing_time(Timestamp(0)), None, "a timer never fires early");
-        assert!(timers.pop_due_processing_time(Timestamp(1)).is_some());
-        assert!(timers.is_empty());
-    }
-
-    #[test]
-    fn a_timer_of_a_foreign_key_group_is_refused() {
-        let entry = KeyedEntry {
-            key: codec::encode(&1_u8),
-            namespace: codec::encode(&1_u8),
-            value: codec::encode(&Timestamp(1)),
-        };
-        let wrong = (key_groups().of_key(&1_u8) + 1) % 4;
-        let error =
-            Service::restore(key_groups(), BTreeMap::from([(wrong, vec![entry])]), BTreeMap::new()).unwrap_err();
-        assert!(matches!(error, TimerRestoreError::WrongKeyGroup { .. }), "{error}");
-    }
-
-    #[cfg(feature = "sim")]
-    #[test]
-    fn the_planted_bug_loses_the_timers() {
-        let mut timers = Service::new(key_groups());
-        timers.register(TimeDomain::EventTime, Timestamp(1), &1, &1);
-        crate::planted::activate(Some("timers_not_in_snapshot"));
-        let lost = restored(timers.snapshot());
-        crate::planted::activate(None);
-        assert!(lost.is_empty());
-    }
-}
+mod tests;

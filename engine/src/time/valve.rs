@@ -131,6 +131,8 @@ impl StatusWatermarkValve {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -155,5 +157,105 @@ mod tests {
         valve.on_watermark(0, Timestamp(10), &mut out);
         crate::planted::activate(None);
         assert_eq!(out, [WatermarkOutput::Watermark(Timestamp(10))]);
+    }
+
+    #[derive(Debug, Clone)]
+    enum Input {
+        Watermark(usize, i64),
+        Status(usize, WatermarkStatus),
+    }
+
+    fn inputs() -> impl Strategy<Value = Vec<Input>> {
+        let status = prop_oneof![Just(WatermarkStatus::Idle), Just(WatermarkStatus::Active)];
+        let input = prop_oneof![
+            3 => (0..3_usize, 0..40_i64).prop_map(|(channel, watermark)| Input::Watermark(channel, watermark)),
+            1 => (0..3_usize, status).prop_map(|(channel, status)| Input::Status(channel, status)),
+        ];
+        prop::collection::vec(input, 1..60)
+    }
+
+    /// The valve as the rules put it: nothing is kept but what each channel said, and what went out.
+    #[derive(Default)]
+    struct Model {
+        /// Watermark, idle, left out of the minimum.
+        channels: [(Option<i64>, bool, bool); 3],
+        last: Option<i64>,
+        idle: bool,
+    }
+
+    impl Model {
+        fn release(&mut self, candidate: Option<Option<i64>>, out: &mut Vec<WatermarkOutput>) {
+            if let Some(watermark) = candidate.flatten().filter(|watermark| Some(*watermark) > self.last) {
+                self.last = Some(watermark);
+                out.push(WatermarkOutput::Watermark(Timestamp(watermark)));
+            }
+        }
+
+        fn least(&self) -> Option<Option<i64>> {
+            self.channels.iter().filter(|(_, idle, left_out)| !idle && !left_out).map(|channel| channel.0).min()
+        }
+
+        fn handle(&mut self, input: &Input) -> Vec<WatermarkOutput> {
+            let mut out = Vec::new();
+            match *input {
+                Input::Watermark(index, watermark) => {
+                    let (of_channel, idle, left_out) = &mut self.channels[index];
+                    if *idle || Some(watermark) <= *of_channel {
+                        return out;
+                    }
+                    *of_channel = Some(watermark);
+                    *left_out &= Some(watermark) < self.last;
+                    self.release(self.least(), &mut out);
+                }
+                Input::Status(index, WatermarkStatus::Idle) if !self.channels[index].1 => {
+                    self.channels[index].1 = true;
+                    let held_back = self.channels[index].0 == self.last;
+                    let all_idle = self.channels.iter().all(|(_, idle, _)| *idle);
+                    let most = self.channels.iter().map(|channel| channel.0).max();
+                    let candidate = if all_idle { most } else { self.least() };
+                    self.release(candidate.filter(|_| held_back), &mut out);
+                    if all_idle {
+                        self.idle = true;
+                        out.push(WatermarkOutput::Status(WatermarkStatus::Idle));
+                    }
+                }
+                Input::Status(index, WatermarkStatus::Active) if self.channels[index].1 => {
+                    self.channels[index] = (self.channels[index].0, false, self.channels[index].0 < self.last);
+                    if std::mem::take(&mut self.idle) {
+                        out.push(WatermarkOutput::Status(WatermarkStatus::Active));
+                    }
+                }
+                Input::Status(..) => {}
+            }
+            out
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_valve_follows_the_rules(inputs in inputs()) {
+            let (mut valve, mut model) = (StatusWatermarkValve::new(3), Model::default());
+            for input in inputs {
+                let mut out = Vec::new();
+                match input {
+                    Input::Watermark(channel, watermark) => valve.on_watermark(channel, Timestamp(watermark), &mut out),
+                    Input::Status(channel, status) => valve.on_status(channel, status, &mut out),
+                }
+                prop_assert_eq!(out, model.handle(&input), "at {:?}", input);
+            }
+        }
+
+        #[test]
+        fn without_idleness_the_output_is_the_least_of_the_largest(
+            watermarks in prop::collection::vec((0..4_usize, -50..50_i64), 1..60),
+        ) {
+            let mut valve = StatusWatermarkValve::new(4);
+            let mut largest = [i64::MIN; 4];
+            for (channel, watermark) in watermarks {
+                valve.on_watermark(channel, Timestamp(watermark), &mut Vec::new());
+                largest[channel] = largest[channel].max(watermark);
+                prop_assert_eq!(Some(valve.watermark().0), largest.iter().min().copied());
+            }
+        }
     }
 }

@@ -117,4 +117,15 @@ mod tests {
             assert_eq!(generator.watermark(), Some(Timestamp(1326)));
         }
     }
+
+    #[test]
+    fn idleness_is_counted_from_the_first_check_after_the_last_record() {
+        let mut timer = IdlenessTimer::new(Duration::from_millis(10));
+        assert!(!timer.is_idle(Timestamp(0)));
+        timer.activity();
+        assert!(!timer.is_idle(Timestamp(5)));
+        assert!(!timer.is_idle(Timestamp(6)), "the quiet before the record does not count");
+        assert!(!timer.is_idle(Timestamp(16)));
+        assert!(timer.is_idle(Timestamp(17)));
+    }
 }

@@ -5,6 +5,8 @@ mod assigner;
 mod time_window;
 mod trigger;
 
-pub use assigner::{InvalidWindows, TumblingWindows, WindowAssigner};
+pub use assigner::{InvalidWindows, SlidingWindows, SlidingWindowsOfRecord, TumblingWindows, WindowAssigner};
 pub use time_window::{TimeWindow, Window, WindowPeriod, cleanup_time, window_start};
-pub use trigger::{Arrival, EventTimeTrigger, Trigger, TriggerContext, TriggerResult};
+pub use trigger::{
+    Arrival, DefaultTrigger, EventTimeTrigger, ProcessingTimeTrigger, Trigger, TriggerContext, TriggerResult,
+};

@@ -140,3 +140,83 @@ impl<W: Window> Trigger<W> for EventTimeTrigger {
         }
     }
 }
+
+/// Fires when the machine's clock passes the end of the window.
+///
+/// The default of windows in processing time.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ProcessingTimeTrigger;
+
+impl<W: Window> Trigger<W> for ProcessingTimeTrigger {
+    #[inline]
+    fn on_element<K: Key>(
+        &mut self,
+        _timestamp: Timestamp,
+        arrival: Arrival,
+        context: &mut TriggerContext<'_, K, W>,
+    ) -> TriggerResult {
+        if arrival == Arrival::First {
+            context.register_timer(TimeDomain::ProcessingTime, context.window.max_timestamp());
+        }
+        TriggerResult::Continue
+    }
+
+    fn on_event_time<K: Key>(&mut self, _time: Timestamp, _context: &mut TriggerContext<'_, K, W>) -> TriggerResult {
+        TriggerResult::Continue
+    }
+
+    fn on_processing_time<K: Key>(
+        &mut self,
+        _time: Timestamp,
+        _context: &mut TriggerContext<'_, K, W>,
+    ) -> TriggerResult {
+        TriggerResult::Fire
+    }
+
+    fn clear<K: Key>(&mut self, context: &mut TriggerContext<'_, K, W>) {
+        context.delete_timer(TimeDomain::ProcessingTime, context.window.max_timestamp());
+    }
+}
+
+/// The trigger that windows have unless another is given: [`EventTimeTrigger`] or [`ProcessingTimeTrigger`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DefaultTrigger {
+    /// Which clock the windows are about.
+    pub domain: TimeDomain,
+}
+
+impl<W: Window> Trigger<W> for DefaultTrigger {
+    #[inline]
+    fn on_element<K: Key>(
+        &mut self,
+        timestamp: Timestamp,
+        arrival: Arrival,
+        context: &mut TriggerContext<'_, K, W>,
+    ) -> TriggerResult {
+        match self.domain {
+            TimeDomain::EventTime => EventTimeTrigger.on_element(timestamp, arrival, context),
+            TimeDomain::ProcessingTime => ProcessingTimeTrigger.on_element(timestamp, arrival, context),
+        }
+    }
+
+    fn on_event_time<K: Key>(&mut self, time: Timestamp, context: &mut TriggerContext<'_, K, W>) -> TriggerResult {
+        match self.domain {
+            TimeDomain::EventTime => EventTimeTrigger.on_event_time(time, context),
+            TimeDomain::ProcessingTime => ProcessingTimeTrigger.on_event_time(time, context),
+        }
+    }
+
+    fn on_processing_time<K: Key>(&mut self, time: Timestamp, context: &mut TriggerContext<'_, K, W>) -> TriggerResult {
+        match self.domain {
+            TimeDomain::EventTime => EventTimeTrigger.on_processing_time(time, context),
+            TimeDomain::ProcessingTime => ProcessingTimeTrigger.on_processing_time(time, context),
+        }
+    }
+
+    fn clear<K: Key>(&mut self, context: &mut TriggerContext<'_, K, W>) {
+        match self.domain {
+            TimeDomain::EventTime => EventTimeTrigger.clear(context),
+            TimeDomain::ProcessingTime => ProcessingTimeTrigger.clear(context),
+        }
+    }
+}

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io::ErrorKind,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use proptest::prelude::*;
@@ -189,6 +190,28 @@ fn without_power_calls_are_reset_and_files_open_from_before_stay_broken() {
         },
     )
     .unwrap();
+}
+
+#[test]
+fn an_operation_during_which_the_power_fails_is_not_answered_with_success() {
+    for seed in 0..20 {
+        simulate(
+            seed,
+            |_| {},
+            move || async move {
+                let one_second = Duration::from_secs(1);
+                let config = DiskConfig { latency_min: one_second, latency_max: one_second, ..DiskConfig::INSTANT };
+                let disk = SimDisk::new(seed, config);
+                let theirs = disk.clone();
+                let creating = madsim::task::spawn(async move { theirs.create(Path::new("/f")).await.map(|_| ()) });
+                madsim::time::sleep(one_second / 2).await;
+                disk.power_loss();
+                disk.restore_power();
+                assert_eq!(creating.await.unwrap().unwrap_err().kind(), ErrorKind::ConnectionReset);
+            },
+        )
+        .unwrap();
+    }
 }
 
 /// An operation on one of a few names in two directories.

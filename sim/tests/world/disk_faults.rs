@@ -214,6 +214,22 @@ fn a_fault_of_one_node_leaves_the_others_alone() {
 }
 
 #[test]
+fn a_node_without_a_path_to_the_storage_waits_while_others_go_on() {
+    on_disk(1, |disk| async move {
+        store(&disk, F, b"x").await;
+        let node = madsim::runtime::Handle::current().create_node().name("a").build();
+        disk.stall_node(node.id());
+        let theirs = disk.clone();
+        let waiting = node.spawn(async move { theirs.length(Path::new(F)).await.unwrap() });
+        assert_eq!(disk.length(Path::new(F)).await.unwrap(), 1);
+        madsim::time::sleep(Duration::from_secs(1)).await;
+        assert!(!waiting.is_finished());
+        disk.end_stall();
+        assert_eq!(waiting.await.unwrap(), 1);
+    });
+}
+
+#[test]
 fn a_stalled_device_answers_when_the_stall_ends_and_a_slow_one_later() {
     on_disk(1, |disk| async move {
         store(&disk, F, b"x").await;

@@ -1,6 +1,11 @@
 //! The same test on the simulated network and on the host's TCP: what a healthy connection does.
 
-use std::{future::Future, io::ErrorKind};
+use std::{
+    future::{Future, poll_fn},
+    io::{self, ErrorKind},
+    sync::Arc,
+    task::Poll,
+};
 
 use tidegate::env::{
     ByteStream, Env,
@@ -9,12 +14,13 @@ use tidegate::env::{
     sim::simulate,
 };
 use tidegate_sim::world::network::{NetworkConfig, SimNetwork};
+use tokio::sync::Notify;
 
-/// Runs two ends of a connection, on the host and on two simulated nodes.
+/// Runs two ends of a connection, on the host and on two simulated nodes. The ends share a bell, new in each run.
 fn on_both<S, C, SF, CF>(server: S, client: C)
 where
-    S: FnOnce(Env, ByteStream) -> SF + Clone + Send + 'static,
-    C: FnOnce(Env, ByteStream) -> CF + Clone + Send + 'static,
+    S: FnOnce(Arc<Notify>, ByteStream) -> SF + Clone + Send + 'static,
+    C: FnOnce(Arc<Notify>, ByteStream) -> CF + Clone + Send + 'static,
     SF: Future<Output = ()> + Send + 'static,
     CF: Future<Output = ()> + Send + 'static,
 {
@@ -23,14 +29,14 @@ where
         let mut listener = env.listen("127.0.0.1:0").await.unwrap();
         let address = listener.local_address();
         let (done, served) = oneshot::channel();
-        let server_env = env.clone();
+        let (bell, server_bell) = bells();
         let _task = env.spawn(async move {
             let stream = listener.accept().await.unwrap();
-            host_server(server_env, stream).await;
+            host_server(server_bell, stream).await;
             done.send(()).unwrap();
         });
         let stream = env.connect(&address).await.unwrap();
-        host_client(env, stream).await;
+        host_client(bell, stream).await;
         served.await.expect("the server does its part");
     })
     .unwrap();
@@ -42,8 +48,8 @@ where
 
 async fn in_simulation<S, C, SF, CF>(seed: u64, server: S, client: C)
 where
-    S: FnOnce(Env, ByteStream) -> SF + Send + 'static,
-    C: FnOnce(Env, ByteStream) -> CF + Send + 'static,
+    S: FnOnce(Arc<Notify>, ByteStream) -> SF + Send + 'static,
+    C: FnOnce(Arc<Notify>, ByteStream) -> CF + Send + 'static,
     SF: Future<Output = ()> + Send + 'static,
     CF: Future<Output = ()> + Send + 'static,
 {
@@ -51,15 +57,16 @@ where
     let env = Env::simulated(network.clone());
     let (address_out, address) = oneshot::channel();
     let (served_by, connecting) = (env.clone(), env);
+    let (bell, server_bell) = bells();
     let server = node(&network, "server").spawn(async move {
         let mut listener = served_by.listen("server:0").await.unwrap();
         address_out.send(listener.local_address()).unwrap();
         let stream = listener.accept().await.unwrap();
-        server(served_by, stream).await;
+        server(server_bell, stream).await;
     });
     let client = node(&network, "client").spawn(async move {
         let stream = connecting.connect(&address.await.unwrap()).await.unwrap();
-        client(connecting, stream).await;
+        client(bell, stream).await;
     });
     server.await.unwrap();
     client.await.unwrap();
@@ -70,6 +77,11 @@ fn node(network: &SimNetwork, name: &str) -> madsim::runtime::NodeHandle {
     let node = madsim::runtime::Handle::current().create_node().name(name).build();
     network.add_node(node.id(), name);
     node
+}
+
+fn bells() -> (Arc<Notify>, Arc<Notify>) {
+    let bell = Arc::new(Notify::new());
+    (bell.clone(), bell)
 }
 
 fn pattern(bytes: usize) -> Vec<u8> {
@@ -143,16 +155,36 @@ fn a_dropped_writer_ends_the_stream_behind_its_last_byte() {
     );
 }
 
+// More than the host's kernel buffers for a connection, and more than the simulated window.
+const MORE_THAN_ANY_WINDOW: usize = 32 << 20;
+
+/// Writes that many bytes, or until an error; tells `blocked` whenever it has to wait. Returns how many were written.
+async fn write_all_and_tell(stream: &mut ByteStream, blocked: &Notify) -> (usize, io::Result<()>) {
+    let bytes = vec![7; MORE_THAN_ANY_WINDOW];
+    let mut written = 0;
+    while written < bytes.len() {
+        let mut write = std::pin::pin!(stream.writer.write(&bytes[written..]));
+        let at_once = poll_fn(|context| Poll::Ready(write.as_mut().poll(context))).await;
+        let accepted = match at_once {
+            Poll::Ready(accepted) => accepted,
+            Poll::Pending => {
+                blocked.notify_one();
+                write.await
+            }
+        };
+        match accepted {
+            Ok(accepted) => written += accepted,
+            Err(error) => return (written, Err(error)),
+        }
+    }
+    (written, Ok(()))
+}
+
 #[test]
 fn a_writer_waits_for_a_reader_that_does_not_read_and_goes_on_when_it_does() {
-    // More than the host's kernel buffers for a connection, and more than the simulated window.
-    const BYTES: usize = 32 << 20;
-    let (blocked_out, blocked) = (std::sync::Arc::new(tokio::sync::Notify::new()), ());
-    let () = blocked;
-    let reader_may_go = blocked_out.clone();
     on_both(
-        move |_, mut stream| async move {
-            reader_may_go.notified().await;
+        |writer_waits, mut stream| async move {
+            writer_waits.notified().await;
             let mut buffer = vec![0; 1 << 20];
             let mut received = 0;
             loop {
@@ -161,26 +193,27 @@ fn a_writer_waits_for_a_reader_that_does_not_read_and_goes_on_when_it_does() {
                     read => received += read,
                 }
             }
-            assert_eq!(received, BYTES);
+            assert_eq!(received, MORE_THAN_ANY_WINDOW);
         },
-        move |_, mut stream| async move {
-            let bytes = vec![7; BYTES];
-            let mut written = 0;
-            let mut waited = false;
-            while written < BYTES {
-                let mut write = std::pin::pin!(stream.writer.write(&bytes[written..]));
-                let first = std::future::poll_fn(|context| std::task::Poll::Ready(write.as_mut().poll(context))).await;
-                let accepted = match first {
-                    std::task::Poll::Ready(accepted) => accepted,
-                    std::task::Poll::Pending => {
-                        waited = true;
-                        blocked_out.notify_one();
-                        write.await
-                    }
-                };
-                written += accepted.unwrap();
-            }
-            assert!(waited, "the writer had to wait");
+        |blocked, mut stream| async move {
+            let (written, outcome) = write_all_and_tell(&mut stream, &blocked).await;
+            outcome.unwrap();
+            assert_eq!(written, MORE_THAN_ANY_WINDOW);
+        },
+    );
+}
+
+#[test]
+fn a_writer_that_waits_for_an_end_that_closes_gets_an_error() {
+    on_both(
+        |writer_waits, stream| async move {
+            writer_waits.notified().await;
+            drop(stream);
+        },
+        |blocked, mut stream| async move {
+            let (_, outcome) = write_all_and_tell(&mut stream, &blocked).await;
+            let error = outcome.unwrap_err();
+            assert!(matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{error}");
         },
     );
 }

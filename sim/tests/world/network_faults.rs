@@ -227,6 +227,23 @@ fn a_process_that_dies_behind_a_partition_leaves_its_peer_half_open_until_it_say
 }
 
 #[test]
+fn what_was_written_to_a_dead_peer_during_a_partition_is_answered_with_a_reset_when_it_heals() {
+    for_each_seed(|pair| async move {
+        let (client, mut server) = pair.connect().await;
+        pair.network.partition("a", "b", Direction::BothWays);
+        pair.kill(&pair.a, "a", Crash::Process);
+        drop(client);
+        server.writer.write_all(b"held").await.unwrap();
+        assert!(within_a_second(read_some(&mut server)).await.is_none());
+        pair.network.heal("a", "b", Direction::BothWays);
+        assert_eq!(
+            within_a_second(read_some(&mut server)).await.unwrap().unwrap_err().kind(),
+            ErrorKind::ConnectionReset
+        );
+    });
+}
+
+#[test]
 fn a_machine_without_power_is_silent_and_resets_old_connections_when_it_is_back() {
     for_each_seed(|pair| async move {
         let (client, mut server) = pair.connect().await;

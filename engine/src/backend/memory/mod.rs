@@ -6,7 +6,7 @@ mod table_snapshot;
 pub use cow_table::{CowTable, PAGE_ENTRIES, Slot};
 pub use table_snapshot::TableSnapshot;
 
-use std::{any::Any, collections::BTreeMap, marker::PhantomData};
+use std::{any::Any, collections::BTreeMap, marker::PhantomData, sync::Arc};
 
 use super::{BackendError, StateId};
 use crate::{
@@ -26,7 +26,7 @@ pub struct MemoryBackend<K> {
     range: KeyGroupRange,
     tables: Vec<(String, Box<dyn ErasedTable>)>,
     /// Restored state that nobody has asked for. It stays in every snapshot: asking may come with a later version.
-    unclaimed: KeyedSnapshot,
+    unclaimed: Arc<KeyedSnapshot>,
     key: PhantomData<fn() -> K>,
 }
 
@@ -52,7 +52,7 @@ impl<K: Key, N: Namespace, V: Data> ErasedTable for CowTable<K, N, V> {
 impl<K: Key> MemoryBackend<K> {
     /// A backend with what a checkpoint holds for the subtask's key groups.
     pub(super) fn new(key_groups: KeyGroups, range: KeyGroupRange, restored: KeyedSnapshot) -> Self {
-        Self { key_groups, range, tables: Vec::new(), unclaimed: restored, key: PhantomData }
+        Self { key_groups, range, tables: Vec::new(), unclaimed: Arc::new(restored), key: PhantomData }
     }
 
     pub(super) fn register<N: Namespace, V: Data>(
@@ -76,7 +76,7 @@ impl<K: Key> MemoryBackend<K> {
 
     /// What a checkpoint holds under this name. It is handed out once.
     pub(super) fn take_restored(&mut self, stored_name: &str) -> KeyGroupEntries {
-        self.unclaimed.remove(stored_name).unwrap_or_default()
+        Arc::make_mut(&mut self.unclaimed).remove(stored_name).unwrap_or_default()
     }
 
     fn decode_table<N: Namespace, V: Data>(
@@ -118,7 +118,7 @@ impl<K: Key> MemoryBackend<K> {
             self.tables.iter_mut().map(|(name, table)| (name.clone(), table.snapshot(key_groups))).collect();
         let unclaimed = self.unclaimed.clone();
         Box::new(move || {
-            let mut snapshot = unclaimed;
+            let mut snapshot = Arc::unwrap_or_clone(unclaimed);
             for (name, encode) in tables {
                 let groups = encode();
                 if !groups.is_empty() {

@@ -3,7 +3,7 @@
 //! Guarantees:
 //! 1. ids rise; one is consumed by every attempt, also by a failed one, and never used again;
 //! 2. a checkpoint is stored only after every task that takes part acknowledged, and at most one is being stored;
-//! 3. tasks are told that it is complete only after it is stored — [`CommitPermit`] is the proof;
+//! 3. tasks are told that it is complete only after it is stored — [`CommitPermit`](super::CommitPermit) is the proof;
 //! 4. it is either complete or aborted, never both; while it is being stored nothing but the outcome decides;
 //! 5. files of a checkpoint that a recovery may find are never discarded;
 //! 6. each request is answered once: with a completed checkpoint or with a reason.
@@ -63,9 +63,13 @@
 mod completion;
 pub mod decider;
 pub mod failures;
+#[cfg(test)]
+mod guarantees;
 mod message;
 mod pending;
 mod periodic;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -15,7 +15,7 @@ use crate::{
         },
     },
     state::{KeyGroups, KeyRef, ParallelInstance},
-    window::{EventTimeTrigger, TimeWindow, TumblingWindows},
+    window::{EventTimeTrigger, SlidingWindows, TimeWindow, TumblingWindows, WindowPeriod},
 };
 
 /// Key and value.
@@ -108,7 +108,7 @@ impl Subtasks {
     }
 
     /// Takes a snapshot, spoils the state it was taken of, and goes on from the snapshot.
-    fn crash_and_restore(&mut self, parallelism: u32, watermark: i64) {
+    fn crash_and_restore(&mut self, parallelism: u32) {
         let dropped_before = self.dropped();
         let snapshots: Vec<_> = self.operators.iter_mut().map(snapshot).collect();
         for key in 0..8 {
@@ -120,8 +120,6 @@ impl Subtasks {
         let restored = merged(snapshots.into_iter().map(|encode| encode().unwrap()).collect());
         *self = Self::start(self.allowed_lateness_ms, parallelism, Some(&restored));
         self.dropped_before = dropped_before;
-        // The watermark is not part of a checkpoint: here it comes again before any record does.
-        assert_eq!(self.advance(watermark), [], "what has fired does not fire again");
     }
 }
 
@@ -140,27 +138,62 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// Operations, and the allowed lateness.
+fn storm() -> impl Strategy<Value = (Vec<Op>, i64)> {
+    (prop::collection::vec(op(), 1..150), prop_oneof![Just(0_i64), 1..30_i64])
+}
+
+fn weather(ops: Vec<Op>, allowed_lateness_ms: i64) -> Result<(), TestCaseError> {
+    let mut model = Model { allowed_lateness_ms, watermark: i64::MIN, sums: BTreeMap::new(), dropped: 0 };
+    let mut subtasks = Subtasks::start(allowed_lateness_ms as u64, 1, None);
+    for op in ops.into_iter().chain([Op::Advance(i64::MAX - 100)]) {
+        match op {
+            Op::Add(event, timestamp) => {
+                let expected: Vec<_> = model.add(event, timestamp).into_iter().collect();
+                prop_assert_eq!(subtasks.add(event, timestamp), expected);
+            }
+            Op::Advance(watermark) => prop_assert_eq!(subtasks.advance(watermark), model.advance(watermark)),
+            Op::CrashAndRestore(parallelism) => {
+                // The watermark is not part of a checkpoint: here it comes again before any record does.
+                subtasks.crash_and_restore(parallelism);
+                prop_assert_eq!(subtasks.advance(model.watermark), [], "what has fired does not fire again");
+            }
+        }
+        prop_assert_eq!(subtasks.dropped(), model.dropped);
+    }
+    prop_assert!(model.sums.is_empty());
+    let left = merged(subtasks.operators.iter_mut().map(|operator| snapshot(operator)().unwrap()).collect());
+    prop_assert_eq!(left, OperatorSnapshot::default(), "nothing is kept of windows that are over");
+    Ok(())
+}
+
 proptest! {
     #[test]
-    fn sums_are_those_of_the_model_through_a_storm_of_restores(
-        ops in prop::collection::vec(op(), 1..150), allowed_lateness_ms in prop_oneof![Just(0_i64), 1..30_i64],
-    ) {
-        let mut model = Model { allowed_lateness_ms, watermark: i64::MIN, sums: BTreeMap::new(), dropped: 0 };
-        let mut subtasks = Subtasks::start(allowed_lateness_ms as u64, 1, None);
-        for op in ops.into_iter().chain([Op::Advance(i64::MAX - 100)]) {
-            match op {
-                Op::Add(event, timestamp) => {
-                    let expected: Vec<_> = model.add(event, timestamp).into_iter().collect();
-                    prop_assert_eq!(subtasks.add(event, timestamp), expected);
-                }
-                Op::Advance(watermark) => prop_assert_eq!(subtasks.advance(watermark), model.advance(watermark)),
-                Op::CrashAndRestore(parallelism) => subtasks.crash_and_restore(parallelism, model.watermark),
-            }
-            prop_assert_eq!(subtasks.dropped(), model.dropped);
-        }
-        prop_assert!(model.sums.is_empty());
-        let left = merged(subtasks.operators.iter_mut().map(|operator| snapshot(operator)().unwrap()).collect());
-        prop_assert_eq!(left, OperatorSnapshot::default(), "nothing is kept of windows that are over");
+    fn sums_are_those_of_the_model_through_a_storm_of_restores((ops, allowed_lateness_ms) in storm()) {
+        weather(ops, allowed_lateness_ms)?;
+    }
+}
+
+#[cfg(feature = "sim")]
+#[test]
+fn the_storm_finds_every_planted_bug_of_state_and_windows() {
+    use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+    let found = |bug| {
+        let config = Config { failure_persistence: None, max_shrink_iters: 0, ..Config::default() };
+        let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+        crate::planted::activate(bug);
+        let outcome = runner.run(&storm(), |(ops, allowed_lateness_ms)| weather(ops, allowed_lateness_ms));
+        crate::planted::activate(None);
+        outcome.is_err()
+    };
+    assert!(!found(None), "without a bug the storm finds nothing");
+    for bug in [
+        "snapshot_sees_later_mutation",
+        "key_group_range_off_by_one_on_restore",
+        "timers_not_in_snapshot",
+        "late_record_accepted_after_cleanup",
+    ] {
+        assert!(found(Some(bug)), "{bug}");
     }
 }
 
@@ -216,6 +249,38 @@ fn a_record_without_a_timestamp_is_an_error_with_a_hint() {
     let error = operator.process(vec![record((1, 1), i64::MIN)], &mut Collector::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);
     assert!(error.hint().unwrap().contains("WatermarkStrategy"));
+}
+
+#[test]
+fn a_record_counts_in_each_of_its_sliding_windows_that_is_not_over() {
+    let slides = WindowPeriod { size_ms: 5, offset_ms: 0 };
+    let windows = SlidingWindows::of(Duration::from_millis(SIZE_MS as u64), slides).unwrap();
+    let sum = Reduce(|sum: &mut Event, event: Event| sum.1 += event.1);
+    let mut operator = open(WindowOperator::new(|event: &Event| event.0, windows, EventTimeTrigger, sum), None);
+    process(&mut operator, vec![record((1, 1), 3), record((1, 10), 7)]);
+    assert_eq!(advance(&mut operator, 4), [record((1, 1), 4)]);
+    process(&mut operator, vec![record((1, 100), 2)]);
+    assert_eq!(advance(&mut operator, 14), [record((1, 111), 9), record((1, 10), 14)]);
+    assert_eq!(operator.late_records_dropped(), 0, "the record counted in one of its two windows");
+}
+
+#[test]
+fn windows_of_the_clock_fire_by_the_clock_and_know_no_lateness() {
+    let windows = windows().in_processing_time();
+    let sum = Reduce(|sum: &mut Event, event: Event| sum.1 += event.1);
+    let trigger = windows.default_trigger();
+    let operator = WindowOperator::new(|event: &Event| event.0, windows, trigger, sum);
+    let mut operator = open(operator.with_allowed_lateness(Duration::from_millis(50)), None);
+    let mut out = Collector::default();
+    operator.advance_processing_time(Timestamp(3), &mut out).unwrap();
+    process(&mut operator, vec![record((1, 1), i64::MIN), record((1, 2), 1_000)]);
+    assert_eq!(advance(&mut operator, i64::MAX), []);
+    assert_eq!(operator.processing_time_deadline(), Some(Timestamp(9)));
+    process(&mut operator, vec![record((1, 4), 5)]);
+    operator.advance_processing_time(Timestamp(12), &mut out).unwrap();
+    assert_eq!(out.take(), [record((1, 7), 9)]);
+    assert_eq!(operator.processing_time_deadline(), None);
+    assert_eq!(snapshot(&mut operator)().unwrap(), OperatorSnapshot::default());
 }
 
 struct Mean;

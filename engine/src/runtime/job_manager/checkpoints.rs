@@ -152,8 +152,9 @@ impl JobManager {
             return;
         }
         let task = execution.subtask;
-        let too_large = matches!(self.setup.config.checkpoints.storage, crate::config::CheckpointStorageConfig::JobManager)
-            && operators.values().any(|handle| inline_bytes(handle) > MEMORY_STATE_BYTES_MAX);
+        let too_large =
+            matches!(self.setup.config.checkpoints.storage, crate::config::CheckpointStorageConfig::JobManager)
+                && operators.values().any(|handle| inline_bytes(handle) > MEMORY_STATE_BYTES_MAX);
         if too_large {
             tracing::warn!(%checkpoint_id, %execution, "state exceeds {MEMORY_STATE_BYTES_MAX} bytes, the most that the job manager keeps in memory; set a checkpoint directory");
             let reason = CheckpointFailureReason::IoException;

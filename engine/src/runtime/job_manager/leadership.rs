@@ -25,8 +25,7 @@ pub(super) struct Leadership {
 /// Without files there is no log and no second leader to exclude: the time stands for the epoch, and the job starts
 /// from nothing.
 pub(super) async fn take_leadership(setup: &JobManagerSetup) -> Result<Leadership> {
-    let reporter =
-        Reporter::new(Subject::node(setup.name.as_str()), Attempt::default(), setup.observer.clone());
+    let reporter = Reporter::new(Subject::node(setup.name.as_str()), Attempt::default(), setup.observer.clone());
     let given = match &setup.restore_from {
         Some(path) => {
             let metadata = Arc::new(read_metadata(&setup.file_system, path).await?);

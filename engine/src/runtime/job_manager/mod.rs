@@ -224,7 +224,9 @@ impl JobManager {
                     this.accept(next_session, stream, &incoming);
                 }
                 Some(Some(JobManagerEvent::Message { session, message })) => this.on_message(session, *message).await,
-                Some(Some(JobManagerEvent::Disconnected { session, reason })) => this.disconnected(session, reason).await,
+                Some(Some(JobManagerEvent::Disconnected { session, reason })) => {
+                    this.disconnected(session, reason).await
+                }
                 Some(Some(JobManagerEvent::Storage(result))) => this.on_storage(result).await,
                 Some(None) => break Err(StepDown::Again),
                 None => this.on_deadline().await,

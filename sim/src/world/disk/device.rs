@@ -86,7 +86,7 @@ impl SimDisk {
             if !core.has_power {
                 return Poll::Ready(Err(unreachable_storage()));
             }
-            if !core.stalled {
+            if !core.stalled.concerns(madsim::plugin::node()) {
                 return Poll::Ready(Ok(()));
             }
             core.counts.add("stall", u64::from(!counted));

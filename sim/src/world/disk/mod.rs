@@ -14,13 +14,14 @@
 //! bytes), `crash` (power loss), `fault`, `event`.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Waker,
 };
 
+use madsim::task::NodeId;
 use rand_chacha::ChaCha8Rng;
 
 mod config;
@@ -60,10 +61,27 @@ struct Core {
     latency_random: ChaCha8Rng,
     power_losses: u64,
     has_power: bool,
-    stalled: bool,
+    stalled: Stall,
     slowness: u32,
     /// Callers that wait for the end of a stall.
     waiting: Vec<Waker>,
+}
+
+/// Whose operations wait.
+enum Stall {
+    Nobody,
+    Nodes(BTreeSet<NodeId>),
+    Everybody,
+}
+
+impl Stall {
+    fn concerns(&self, node: NodeId) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::Nodes(nodes) => nodes.contains(&node),
+            Self::Everybody => true,
+        }
+    }
 }
 
 fn device_error() -> io::Error {
@@ -100,7 +118,7 @@ impl SimDisk {
             latency_random: random::stream(seed, "disk latencies"),
             power_losses: 0,
             has_power: true,
-            stalled: false,
+            stalled: Stall::Nobody,
             slowness: 1,
             waiting: Vec::new(),
         };
@@ -145,14 +163,26 @@ impl SimDisk {
 
     /// Operations wait from now on.
     pub fn stall(&self) {
-        self.core().stalled = true;
+        self.core().stalled = Stall::Everybody;
     }
 
-    /// Operations that wait go on.
+    /// Operations of this node wait from now on, as if it had lost its path to the storage.
+    pub fn stall_node(&self, node: NodeId) {
+        let mut core = self.core();
+        match &mut core.stalled {
+            Stall::Everybody => {}
+            Stall::Nodes(nodes) => {
+                nodes.insert(node);
+            }
+            Stall::Nobody => core.stalled = Stall::Nodes(BTreeSet::from([node])),
+        }
+    }
+
+    /// Operations that wait go on, whoever asked for them.
     pub fn end_stall(&self) {
         let waiting = {
             let mut core = self.core();
-            core.stalled = false;
+            core.stalled = Stall::Nobody;
             std::mem::take(&mut core.waiting)
         };
         waiting.into_iter().for_each(Waker::wake);

@@ -1,7 +1,8 @@
 //! All nodes, links, listeners and connections of a run, and what the faults do to them.
 //!
 //! One lock guards a switch; no method waits, and tasks to wake are handed back in `wakes`, to be woken when the
-//! lock is released (a woken task may drop its streams, which need the lock).
+//! lock is released (a woken task may drop its streams, which need the lock). `listening` holds ports and connects,
+//! `faults` what the nemesis does.
 
 use std::{
     collections::{BTreeMap, VecDeque},

@@ -1,0 +1,206 @@
+//! What passes a chain, in which order.
+
+use std::{sync::Mutex, time::Duration};
+
+use super::*;
+use crate::{
+    operator::{
+        FilterOperator, FlatMapOperator, KeyedProcessFunction, KeyedProcessOperator, MapOperator, ProcessContext,
+        Reduce, StateRegistry, TimestampedCollector, ValueState, WindowOperator,
+        test_harness::{context, record},
+    },
+    record::{Batch, StreamRecord},
+    state::{ParallelInstance, ValueStateDescriptor},
+    window::{EventTimeTrigger, TumblingWindows},
+};
+
+fn uid(name: &str) -> OperatorUid {
+    OperatorUid(name.to_owned())
+}
+
+fn opened(
+    operators: Vec<(&str, Box<dyn ErasedOperator>)>,
+    restored: BTreeMap<OperatorUid, OperatorSnapshot>,
+) -> OperatorChain {
+    let operators = operators.into_iter().map(|(name, operator)| (uid(name), operator)).collect();
+    let mut chain = OperatorChain::new(operators);
+    chain.open(&context(ParallelInstance { index: 0, parallelism: 1 }), restored).unwrap();
+    chain
+}
+
+/// What left the chain, as text.
+fn texts<T: crate::codec::Data + std::fmt::Debug>(out: Vec<ChainOutput>) -> Vec<String> {
+    let text = |output| match output {
+        ChainOutput::Watermark(watermark) => vec![format!("watermark {watermark}")],
+        ChainOutput::Batch(batch) => {
+            let text = |record: StreamRecord<T>| format!("{:?} at {}", record.value, record.timestamp);
+            batch.into_typed::<T>().into_iter().map(text).collect()
+        }
+    };
+    out.into_iter().flat_map(text).collect()
+}
+
+fn stateless() -> Vec<(&'static str, Box<dyn ErasedOperator>)> {
+    let split = |line: String, out: &mut TimestampedCollector<'_, String>| {
+        line.split(' ').for_each(|word| out.collect(word.to_owned()));
+        Ok(())
+    };
+    vec![
+        ("split", erase(FlatMapOperator::new(split))),
+        ("long", erase(FilterOperator::new(|word: &String| word.len() > 3))),
+        ("count", erase(MapOperator::new(|word: String| (word, 1)))),
+    ]
+}
+
+#[test]
+fn records_pass_all_operators_in_order_and_keep_their_timestamps() {
+    let (mut chain, mut out) = (opened(stateless(), BTreeMap::new()), Vec::new());
+    let lines = vec![record("hadoop is hive".to_owned(), 3), record("a b".to_owned(), 4), record("spark".into(), 5)];
+    chain.process(AnyBatch::new(lines), &mut out).unwrap();
+    chain.process(AnyBatch::new(vec![record("a".to_owned(), 6)]), &mut out).unwrap();
+    assert_eq!(texts::<(String, i32)>(out), [r#"("hadoop", 1) at 3"#, r#"("hive", 1) at 3"#, r#"("spark", 1) at 5"#]);
+}
+
+#[test]
+fn an_empty_chain_passes_everything_on() {
+    let (mut chain, mut out) = (OperatorChain::default(), Vec::new());
+    chain.process(AnyBatch::new(vec![record(1, 2)]), &mut out).unwrap();
+    chain.advance_watermark(Timestamp(2), &mut out).unwrap();
+    chain.finish(&mut out).unwrap();
+    assert_eq!(texts::<i32>(out), ["1 at 2", "watermark 2"]);
+    assert!(chain.snapshot(CheckpointId(1)).unwrap().is_empty());
+}
+
+#[test]
+#[should_panic(expected = "twice")]
+fn one_uid_cannot_name_two_operators() {
+    let map = || erase(MapOperator::new(|value: i32| value));
+    let _ = OperatorChain::new(vec![(uid("same"), map()), (uid("same"), map())]);
+}
+
+/// Counts records per key and emits the count a minute of processing time after the first.
+struct CountSoon {
+    count: Option<ValueState<u32>>,
+}
+
+impl KeyedProcessFunction for CountSoon {
+    type Key = u8;
+    type In = (u8, i64);
+    type Out = (u8, u32);
+
+    fn open(&mut self, states: &mut StateRegistry<'_, u8>) -> Result<()> {
+        self.count = Some(states.value(&ValueStateDescriptor::new("count"))?);
+        Ok(())
+    }
+
+    fn process_element(&mut self, _value: (u8, i64), context: &mut ProcessContext<'_, u8, Self::Out>) -> Result<()> {
+        let count = self.count.as_ref().unwrap();
+        if context.value(count).is_none() {
+            let soon = Timestamp(context.processing_time().0 + 60_000);
+            context.register_timer(crate::time::TimeDomain::ProcessingTime, soon);
+        }
+        *context.value_or_insert_with(count, || 0) += 1;
+        Ok(())
+    }
+
+    fn on_timer(
+        &mut self,
+        domain: crate::time::TimeDomain,
+        context: &mut ProcessContext<'_, u8, Self::Out>,
+    ) -> Result<()> {
+        assert_eq!(domain, crate::time::TimeDomain::ProcessingTime);
+        let count = self.count.as_ref().unwrap();
+        let (key, value) = (*context.key(), *context.value(count).unwrap());
+        context.clear(count);
+        context.collect((key, value));
+        Ok(())
+    }
+}
+
+/// Sums per key and ten milliseconds, then counts the sums per key.
+fn stateful() -> Vec<(&'static str, Box<dyn ErasedOperator>)> {
+    let windows = TumblingWindows::of(Duration::from_millis(10)).unwrap();
+    let sum = Reduce(|sum: &mut (u8, i64), value: (u8, i64)| sum.1 += value.1);
+    vec![
+        ("sum", erase(WindowOperator::new(|event: &(u8, i64)| event.0, windows, EventTimeTrigger, sum))),
+        ("count", erase(KeyedProcessOperator::new(|sum: &(u8, i64)| sum.0, CountSoon { count: None }))),
+    ]
+}
+
+fn events() -> Batch<(u8, i64)> {
+    vec![record((1, 5), 1), record((1, 6), 2), record((1, 7), 12)]
+}
+
+#[test]
+fn what_a_watermark_releases_passes_the_rest_of_the_chain_before_it() {
+    let (mut chain, mut out) = (opened(stateful(), BTreeMap::new()), Vec::new());
+    chain.advance_processing_time(Timestamp(0), &mut out).unwrap();
+    chain.process(AnyBatch::new(events()), &mut out).unwrap();
+    assert_eq!(chain.processing_time_deadline(), None);
+    chain.advance_watermark(Timestamp(9), &mut out).unwrap();
+    assert_eq!(chain.processing_time_deadline(), Some(Timestamp(60_000)), "the sum came before the watermark");
+    chain.advance_watermark(Timestamp::MAX, &mut out).unwrap();
+    chain.advance_processing_time(Timestamp(59_999), &mut out).unwrap();
+    assert_eq!(out.len(), 2, "a timer never fires early");
+    chain.advance_processing_time(Timestamp(60_001), &mut out).unwrap();
+    let no_event_time = i64::MIN;
+    let expected = ["watermark 9".into(), format!("watermark {}", i64::MAX), format!("(1, 2) at {no_event_time}")];
+    assert_eq!(texts::<(u8, u32)>(out), expected);
+}
+
+#[test]
+fn a_restored_chain_goes_on_where_its_snapshot_was_taken() {
+    let (mut chain, mut out) = (opened(stateful(), BTreeMap::new()), Vec::new());
+    chain.advance_processing_time(Timestamp(0), &mut out).unwrap();
+    chain.process(AnyBatch::new(events()), &mut out).unwrap();
+    chain.advance_watermark(Timestamp(9), &mut out).unwrap();
+    let snapshots = chain.snapshot(CheckpointId(1)).unwrap();
+    let uids: Vec<_> = snapshots.iter().map(|(uid, _)| uid.0.as_str()).collect();
+    assert_eq!(uids, ["count", "sum"], "the tail first");
+
+    chain.advance_watermark(Timestamp::MAX, &mut out).unwrap();
+    let encoded = snapshots.into_iter().map(|(uid, encode)| (uid, encode().unwrap())).collect();
+    let (mut chain, mut out) = (opened(stateful(), encoded), Vec::new());
+    chain.advance_watermark(Timestamp::MAX, &mut out).unwrap();
+    assert_eq!(chain.processing_time_deadline(), Some(Timestamp(60_000)));
+    chain.advance_processing_time(Timestamp(60_000), &mut out).unwrap();
+    assert_eq!(texts::<(u8, u32)>(out)[1..], [format!("(1, 2) at {}", i64::MIN)]);
+}
+
+/// Holds its input back until the end and tells what it is told.
+struct HoldBack {
+    name: &'static str,
+    held: Batch<i32>,
+    told: std::sync::Arc<Mutex<Vec<String>>>,
+}
+
+impl Operator for HoldBack {
+    type In = i32;
+    type Out = i32;
+
+    fn process(&mut self, mut batch: Batch<i32>, _out: &mut Collector<i32>) -> Result<()> {
+        self.held.append(&mut batch);
+        Ok(())
+    }
+    fn notify_complete(&mut self, checkpoint_id: CheckpointId) -> Result<()> {
+        self.told.lock().unwrap().push(format!("{} {checkpoint_id}", self.name));
+        Ok(())
+    }
+    fn finish(&mut self, out: &mut Collector<i32>) -> Result<()> {
+        self.told.lock().unwrap().push(format!("{} finishes with {}", self.name, self.held.len()));
+        out.collect_batch(std::mem::take(&mut self.held));
+        Ok(())
+    }
+}
+
+#[test]
+fn the_end_reaches_an_operator_after_what_the_ones_before_it_held_back() {
+    let told = std::sync::Arc::new(Mutex::new(Vec::new()));
+    let hold_back = |name| (name, erase(HoldBack { name, held: Vec::new(), told: told.clone() }));
+    let (mut chain, mut out) = (opened(vec![hold_back("a"), hold_back("b")], BTreeMap::new()), Vec::new());
+    chain.process(AnyBatch::new(vec![record(1, 1), record(2, 2)]), &mut out).unwrap();
+    chain.notify_complete(CheckpointId(7)).unwrap();
+    chain.finish(&mut out).unwrap();
+    assert_eq!(texts::<i32>(out), ["1 at 1", "2 at 2"]);
+    assert_eq!(*told.lock().unwrap(), ["a 7", "b 7", "a finishes with 2", "b finishes with 2"]);
+}

@@ -1,0 +1,235 @@
+//! From a plan to a program of the typed API.
+//!
+//! Each source, stage and sink becomes an operation with its name as uid, so that state is found again however the
+//! pipeline is rearranged. What the model can say and the operators cannot do yet is refused by name.
+
+use super::{
+    aggregate::Aggregate,
+    fold::{Arguments, Fold, RunningAggregate, WindowResult},
+    model::{Assigner, Delivery, LateRecords, Pipeline, SinkKind, Trigger, WindowOperation},
+    plan::{Plan, PlannedOperation, PlannedSink, PlannedSource, PlannedStage, Stream},
+    row::Row,
+    source::RowSource,
+};
+use crate::{
+    api::{DataStream, StreamEnvironment, StreamSink, TumblingWindows},
+    config::JobConfig,
+    connector::{DiscardSink, FileSink, PrintSink},
+    error::{Error, ErrorKind, Result},
+    task::Program,
+    time::WatermarkStrategy,
+    window::WindowPeriod,
+};
+
+impl Pipeline {
+    /// Compiles the pipeline to a program, with the options that it runs under.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`] if the pipeline is not valid or asks for what the engine cannot do.
+    pub fn compile(&self) -> Result<(JobConfig, Program)> {
+        let invalid =
+            |problems| Error::new(ErrorKind::Configuration, "the pipeline is not valid").with_source(problems);
+        let plan = self.plan().map_err(invalid)?;
+        let config = self.job_config().map_err(invalid)?;
+        let environment = StreamEnvironment::new(config);
+        Compiler { plan: &plan, sources: Vec::new(), stages: Vec::new() }.compile(&environment)?;
+        let program = environment.build()?;
+        Ok((environment.config().clone(), program))
+    }
+}
+
+/// A stream with the number of its subtasks.
+#[derive(Clone)]
+struct Rows {
+    stream: DataStream<Row>,
+    parallelism: u32,
+}
+
+struct Compiler<'a> {
+    plan: &'a Plan,
+    sources: Vec<Rows>,
+    stages: Vec<Rows>,
+}
+
+impl Compiler<'_> {
+    fn compile(mut self, environment: &StreamEnvironment) -> Result<()> {
+        for source in &self.plan.sources {
+            self.sources.push(compile_source(environment, source));
+        }
+        for stage in &self.plan.stages {
+            let compiled = self.stage(stage)?;
+            self.stages.push(compiled);
+        }
+        for sink in &self.plan.sinks {
+            self.sink(sink)?;
+        }
+        Ok(())
+    }
+
+    fn rows(&self, stream: Stream) -> Result<&Rows> {
+        match stream {
+            Stream::Source(index) => Ok(&self.sources[index]),
+            Stream::Stage(index) => Ok(&self.stages[index]),
+            Stream::Late(index) => Err(unsupported(&self.plan.stages[index].name, "late records as an input")),
+        }
+    }
+
+    /// All inputs as one stream whose next operation may have this parallelism.
+    fn input(&self, inputs: &[Stream], parallelism: u32) -> Result<DataStream<Row>> {
+        let dealt = |rows: &Rows| {
+            if rows.parallelism == parallelism { rows.stream.clone() } else { rows.stream.rebalance() }
+        };
+        let streams = inputs.iter().map(|input| self.rows(*input).map(dealt)).collect::<Result<Vec<_>>>()?;
+        Ok(union(&streams))
+    }
+
+    fn stage(&self, stage: &PlannedStage) -> Result<Rows> {
+        let PlannedStage { name, parallelism, inputs, .. } = stage;
+        let (stream, parallelism) = match &stage.operation {
+            PlannedOperation::Filter { condition } => {
+                let (condition, stage) = (condition.clone(), name.clone());
+                let input = self.input(inputs, *parallelism)?;
+                let kept = input.flat_map(move |row: Row, out| {
+                    if condition.holds(&row).map_err(|error| failed(&stage, error))? {
+                        out.collect(row);
+                    }
+                    Ok(())
+                });
+                (kept, *parallelism)
+            }
+            PlannedOperation::Map { fields } => {
+                let (fields, stage) = (fields.clone(), name.clone());
+                let input = self.input(inputs, *parallelism)?;
+                let mapped = input.flat_map(move |row: Row, out| {
+                    let values = fields.iter().map(|field| field.evaluate(&row)).collect::<Result<Row, _>>();
+                    out.collect(values.map_err(|error| failed(&stage, error))?);
+                    Ok(())
+                });
+                (mapped, *parallelism)
+            }
+            PlannedOperation::Window { key, window, aggregates } => {
+                // Windows without a key see all records, so they are one subtask.
+                let parallelism = if key.is_empty() { 1 } else { *parallelism };
+                (self.window(stage, key, window, aggregates)?, parallelism)
+            }
+            PlannedOperation::Aggregate { key, aggregates, emit } => {
+                let fold = Fold::new(name, key.len(), aggregates.clone());
+                let key_length = key.len();
+                let reduced = self.reduced(stage, key, aggregates)?;
+                let function = RunningAggregate::new(fold, *emit);
+                (reduced.key_by(move |row: &Row| prefix(row, key_length)).process(function), *parallelism)
+            }
+        };
+        Ok(Rows { stream: stream.set_parallelism(parallelism).name(name).uid(name), parallelism })
+    }
+
+    /// The inputs of a fold, reduced where they come from to what the fold needs.
+    fn reduced(&self, stage: &PlannedStage, key: &[usize], aggregates: &[Aggregate]) -> Result<DataStream<Row>> {
+        let mut streams = Vec::new();
+        for (index, input) in stage.inputs.iter().enumerate() {
+            let (arguments, name) = (Arguments::new(key.to_vec(), aggregates.to_vec()), stage.name.clone());
+            let reduced = self.rows(*input)?.stream.flat_map(move |row: Row, out| {
+                out.collect(arguments.of(&row).map_err(|error| failed(&name, error))?);
+                Ok(())
+            });
+            let uid = format!("{}.arguments-{index}", stage.name);
+            streams.push(reduced.name("arguments").uid(&uid));
+        }
+        Ok(union(&streams))
+    }
+
+    fn window(
+        &self,
+        stage: &PlannedStage,
+        key: &[usize],
+        window: &WindowOperation,
+        aggregates: &[Aggregate],
+    ) -> Result<DataStream<Row>> {
+        let refuse = |what: &str| Err(unsupported(&stage.name, what));
+        let (size, offset) = match window.assigner {
+            Assigner::Tumbling { size, offset } => (size, offset),
+            Assigner::Sliding { .. } => return refuse("sliding windows"),
+            Assigner::Session { .. } => return refuse("session windows"),
+            Assigner::Global => return refuse("the global window"),
+        };
+        if !matches!(window.trigger, None | Some(Trigger::EventTime)) {
+            return refuse("triggers other than event_time");
+        }
+        if window.evictor.is_some() {
+            return refuse("evictors");
+        }
+        if window.late_records == LateRecords::SideOutput {
+            return refuse("late records as a side output");
+        }
+        let millis = |duration: std::time::Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        let assigner = TumblingWindows::of_period(WindowPeriod { size_ms: millis(size), offset_ms: millis(offset) })?;
+        let fold = Fold::new(&stage.name, key.len(), aggregates.to_vec());
+        let key_length = key.len();
+        Ok(self
+            .reduced(stage, key, aggregates)?
+            .key_by(move |row: &Row| prefix(row, key_length))
+            .window(assigner)
+            .allowed_lateness(window.allowed_lateness)
+            .aggregate_then(fold.clone(), WindowResult(fold)))
+    }
+
+    fn sink(&self, sink: &PlannedSink) -> Result<()> {
+        let input = self.input(&sink.inputs, sink.parallelism)?;
+        let end: StreamSink = match &sink.kind {
+            SinkKind::Print => input.sink(&sink.name, PrintSink::<Row>::default),
+            SinkKind::Discard => input.sink(&sink.name, DiscardSink::<Row>::default),
+            SinkKind::File(file) => {
+                if file.delivery == Delivery::AtLeastOnce {
+                    return Err(unsupported(&sink.name, "files with at_least_once"));
+                }
+                let (directory, format, schema) = (file.path.clone(), file.format, sink.schema.clone());
+                input.sink_exactly_once(&sink.name, move || {
+                    let schema = schema.clone();
+                    FileSink::new(directory.clone(), move |row: &Row, out: &mut Vec<u8>| {
+                        format.write(&schema, row, out);
+                    })
+                })
+            }
+        };
+        end.set_parallelism(sink.parallelism).uid(&sink.name);
+        Ok(())
+    }
+}
+
+fn compile_source(environment: &StreamEnvironment, source: &PlannedSource) -> Rows {
+    let strategy = match &source.event_time {
+        None => WatermarkStrategy::no_watermarks(),
+        Some(event_time) => {
+            let strategy = WatermarkStrategy::for_bounded_out_of_orderness(event_time.max_out_of_orderness);
+            match event_time.idle_timeout {
+                Some(timeout) => strategy.with_idleness(timeout),
+                None => strategy,
+            }
+        }
+    };
+    let stream = environment.from_source(&source.name, RowSource::new(source), strategy);
+    let stream = stream.set_parallelism(source.parallelism).uid(&source.name);
+    Rows { stream, parallelism: source.parallelism }
+}
+
+fn union(streams: &[DataStream<Row>]) -> DataStream<Row> {
+    let (first, others) = streams.split_first().expect("a planned stage has an input");
+    first.union(&others.iter().collect::<Vec<_>>())
+}
+
+/// The key of a reduced record: its first fields.
+fn prefix(row: &Row, length: usize) -> Row {
+    row.values()[..length].iter().cloned().collect()
+}
+
+#[cold]
+fn failed(stage: &str, error: super::EvaluateError) -> Error {
+    Error::new(ErrorKind::UserFunction, format!("stage `{stage}` failed")).with_source(error)
+}
+
+fn unsupported(name: &str, what: &str) -> Error {
+    Error::new(ErrorKind::Configuration, format!("`{name}` asks for {what}, which the engine does not have yet"))
+}
+
+#[cfg(test)]
+mod tests;

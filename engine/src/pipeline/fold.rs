@@ -1,0 +1,183 @@
+//! Folds of windows and keys: how a plan's aggregates become functions of the typed operators.
+//!
+//! Before records are sent to their key they are reduced to the key and the aggregates' arguments ([`Arguments`]): what
+//! can fail for a record fails there, and nothing else crosses the network.
+
+use super::{
+    aggregate::{Accumulator, Aggregate},
+    expression::EvaluateError,
+    model::Emit,
+    row::{Datum, Row},
+};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    operator::{
+        AggregateFunction, KeyedProcessFunction, ProcessContext, ProcessWindowFunction, StateRegistry,
+        TimestampedCollector, ValueState, WindowContext,
+    },
+    state::ValueStateDescriptor,
+    time::{TimeDomain, Timestamp},
+    window::TimeWindow,
+};
+
+/// Reduces a record to the fields of its key, followed by the aggregates' arguments.
+#[derive(Clone)]
+pub(crate) struct Arguments {
+    key: Vec<usize>,
+    aggregates: Vec<Aggregate>,
+}
+
+impl Arguments {
+    pub(crate) fn new(key: Vec<usize>, aggregates: Vec<Aggregate>) -> Self {
+        Self { key, aggregates }
+    }
+
+    pub(crate) fn of(&self, row: &Row) -> Result<Row, EvaluateError> {
+        let key = self.key.iter().map(|index| Ok(row.get(*index).clone()));
+        let arguments = self.aggregates.iter().map(|aggregate| match &aggregate.argument {
+            Some(argument) => argument.evaluate(row),
+            None => Ok(Datum::Bool(true)),
+        });
+        key.chain(arguments).collect()
+    }
+}
+
+/// Folds reduced records.
+#[derive(Clone)]
+pub(crate) struct Fold {
+    stage: String,
+    key_length: usize,
+    aggregates: Vec<Aggregate>,
+}
+
+impl Fold {
+    pub(crate) fn new(stage: &str, key_length: usize, aggregates: Vec<Aggregate>) -> Self {
+        Self { stage: stage.to_owned(), key_length, aggregates }
+    }
+
+    fn start(&self) -> Vec<Accumulator> {
+        self.aggregates.iter().map(Aggregate::start).collect()
+    }
+
+    fn add(&self, accumulators: &mut [Accumulator], reduced: &Row) {
+        let arguments = &reduced.values()[self.key_length..];
+        for ((aggregate, accumulator), argument) in self.aggregates.iter().zip(accumulators).zip(arguments) {
+            aggregate.add_value(accumulator, argument.clone());
+        }
+    }
+
+    /// The key, what stands between, and the results.
+    fn result(&self, key: &Row, between: &[Datum], accumulators: &[Accumulator]) -> Result<Row> {
+        let mut values = Vec::with_capacity(key.values().len() + between.len() + accumulators.len());
+        values.extend_from_slice(key.values());
+        values.extend_from_slice(between);
+        for (aggregate, accumulator) in self.aggregates.iter().zip(accumulators) {
+            values.push(aggregate.result(accumulator).ok_or_else(|| self.overflow(key))?);
+        }
+        Ok(Row::new(values))
+    }
+
+    #[cold]
+    fn overflow(&self, key: &Row) -> Error {
+        let message = format!("stage `{}`: a sum of the key {key} does not fit into 64 bits", self.stage);
+        Error::new(ErrorKind::UserFunction, message).with_hint("sum floats: sum(float(x))")
+    }
+}
+
+impl AggregateFunction<Row> for Fold {
+    type Accumulator = Vec<Accumulator>;
+    type Out = Vec<Accumulator>;
+
+    fn create_accumulator(&self) -> Vec<Accumulator> {
+        self.start()
+    }
+
+    fn add(&self, accumulator: &mut Vec<Accumulator>, value: Row) {
+        Fold::add(self, accumulator, &value);
+    }
+
+    fn get_result(&self, accumulator: &Vec<Accumulator>) -> Vec<Accumulator> {
+        accumulator.clone()
+    }
+
+    fn merge(&self, mut one: Vec<Accumulator>, other: Vec<Accumulator>) -> Vec<Accumulator> {
+        for ((aggregate, accumulator), other) in self.aggregates.iter().zip(&mut one).zip(other) {
+            aggregate.merge(accumulator, other);
+        }
+        one
+    }
+}
+
+/// Makes the row of a window's result: key, bounds, aggregates.
+#[derive(Clone)]
+pub(crate) struct WindowResult(pub(crate) Fold);
+
+impl ProcessWindowFunction<Vec<Accumulator>, Row, Row, TimeWindow> for WindowResult {
+    fn process(
+        &mut self,
+        key: &Row,
+        context: WindowContext<'_, TimeWindow>,
+        elements: Vec<Vec<Accumulator>>,
+        out: &mut TimestampedCollector<'_, Row>,
+    ) -> Result<()> {
+        let bounds = [Datum::Int(context.window.start.0), Datum::Int(context.window.end.0)];
+        for accumulators in elements {
+            out.collect(self.0.result(key, &bounds, &accumulators)?);
+        }
+        Ok(())
+    }
+}
+
+/// A running aggregate in a value state.
+#[derive(Clone)]
+pub(crate) struct RunningAggregate {
+    fold: Fold,
+    emit: Emit,
+    state: Option<ValueState<Vec<Accumulator>>>,
+}
+
+/// Name of the state of a running aggregate.
+const AGGREGATE: &str = "aggregate";
+const OPENED: &str = "a function is opened before anything else";
+
+impl RunningAggregate {
+    pub(crate) fn new(fold: Fold, emit: Emit) -> Self {
+        Self { fold, emit, state: None }
+    }
+}
+
+impl KeyedProcessFunction for RunningAggregate {
+    type Key = Row;
+    type In = Row;
+    type Out = Row;
+
+    fn open(&mut self, states: &mut StateRegistry<'_, Row>) -> Result<()> {
+        self.state = Some(states.value(&ValueStateDescriptor::new(AGGREGATE))?);
+        Ok(())
+    }
+
+    fn process_element(&mut self, value: Row, context: &mut ProcessContext<'_, Row, Row>) -> Result<()> {
+        let state = self.state.as_ref().expect(OPENED);
+        if self.emit == Emit::Final {
+            context.register_timer(TimeDomain::EventTime, Timestamp::MAX);
+        }
+        let accumulators = context.value_or_insert_with(state, || self.fold.start());
+        self.fold.add(accumulators, &value);
+        if self.emit == Emit::Updates {
+            let accumulators = accumulators.clone();
+            let result = self.fold.result(context.key(), &[], &accumulators)?;
+            context.collect(result);
+        }
+        Ok(())
+    }
+
+    fn on_timer(&mut self, _domain: TimeDomain, context: &mut ProcessContext<'_, Row, Row>) -> Result<()> {
+        let state = self.state.as_ref().expect(OPENED);
+        if let Some(accumulators) = context.value(state).cloned() {
+            let result = self.fold.result(context.key(), &[], &accumulators)?;
+            context.collect(result);
+            context.clear(state);
+        }
+        Ok(())
+    }
+}
