@@ -8,6 +8,8 @@ compile_error!(
 );
 
 pub mod history;
+pub mod invariant;
+pub mod model;
 pub mod world;
 pub mod fault;
 mod nemesis;
