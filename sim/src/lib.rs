@@ -7,11 +7,10 @@ compile_error!(
      even an empty one, overrides that file: unset it"
 );
 
+pub mod fault;
 pub mod history;
 pub mod invariant;
 pub mod model;
-pub mod world;
-pub mod fault;
 mod nemesis;
 mod recorder;
 pub mod run;
@@ -19,5 +18,4 @@ pub mod scenario;
 pub mod seed;
 pub mod trace;
 pub mod workload;
-pub mod invariant;
-pub mod model;
+pub mod world;
