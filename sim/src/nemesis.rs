@@ -12,8 +12,8 @@ use std::{
 
 use madsim::{runtime::Handle, task::NodeId};
 use tidegate::{
-    env::channel::mpsc,
     event::{Directive, Fact, Observer},
+    env::channel::mpsc,
 };
 
 use crate::{
@@ -118,11 +118,7 @@ impl Nemesis {
         let subject = fact.subject.subtask.as_deref().unwrap_or(&fact.subject.node);
         let matches = fault.at.step == fact.step
             && fault.at.moment == fact.moment
-            && fault
-                .at
-                .subject
-                .as_deref()
-                .is_none_or(|part| subject.contains(part) || fact.subject.node.contains(part));
+            && fault.at.subject.as_deref().is_none_or(|part| subject.contains(part) || fact.subject.node.contains(part));
         if !matches {
             return None;
         }

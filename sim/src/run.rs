@@ -177,7 +177,8 @@ impl World {
         disk.on_visible(Box::new(move |event| watcher.0.disk(&watcher.1, event)));
         let (orders, mut later) = mpsc::channel(256);
         let (ended, mut job_end) = mpsc::channel(16);
-        let nemesis = Nemesis::new(&self.plan.faults, self.recorder.clone(), network.clone(), disk.clone(), orders);
+        let nemesis =
+            Nemesis::new(&self.plan.faults, self.recorder.clone(), network.clone(), disk.clone(), orders);
         self.start_nodes(&network, &disk, &nemesis, &ended);
 
         let clock = Env::simulated(network.clone());
