@@ -42,6 +42,8 @@ pub struct FileSink<T> {
     encode: RecordEncoder<T>,
     context: Option<SinkContext>,
     writer: Option<OpenFile>,
+    /// Only with the planted bug `acknowledge_before_pre_commit`: what was acknowledged and not written.
+    unwritten: Option<OpenFile>,
 }
 
 struct OpenFile {
@@ -84,7 +86,7 @@ impl FileTransaction {
 impl<T: Data> FileSink<T> {
     /// A sink into `directory`, which is created if it does not exist.
     pub fn new(directory: impl Into<PathBuf>, encode: impl Fn(&T, &mut Vec<u8>) + Send + Sync + 'static) -> Self {
-        Self { directory: directory.into(), encode: Arc::new(encode), context: None, writer: None }
+        Self { directory: directory.into(), encode: Arc::new(encode), context: None, writer: None, unwritten: None }
     }
 
     fn context(&self) -> &SinkContext {
@@ -175,6 +177,10 @@ impl<T: Data> TwoPhaseCommitSink for FileSink<T> {
 
     async fn pre_commit(&mut self, transaction: &mut FileTransaction, checkpoint_id: CheckpointId) -> Result<()> {
         transaction.checkpoint_id = Some(checkpoint_id);
+        if planted!("acknowledge_before_pre_commit") {
+            self.unwritten = self.writer.take();
+            return Ok(());
+        }
         self.write_staged(transaction, checkpoint_id).await?;
         let staging = self.staging();
         if let Some(mut writer) = self.writer.take()
@@ -189,6 +195,11 @@ impl<T: Data> TwoPhaseCommitSink for FileSink<T> {
     }
 
     async fn commit(&mut self, transaction: &FileTransaction) -> Result<()> {
+        if let Some(mut late) = self.unwritten.take() {
+            late.file.write(&late.buffered).await.and(late.file.sync().await).map_err(|error| {
+                Error::new(ErrorKind::Unavailable, "file sink cannot write late").with_source(error)
+            })?;
+        }
         if transaction.bytes == 0 {
             return self.drop_staged(&transaction.staged).await;
         }

@@ -46,7 +46,6 @@ pub fn two_phase_commit_sink<S: TwoPhaseCommitSink>(make: impl Fn() -> S + Send 
             sink: make(),
             ledger: TransactionLedger::default(),
             reporter: None,
-            late_pre_commit: None,
         })
     })
 }
@@ -60,8 +59,6 @@ struct TwoPhaseCommit<S: TwoPhaseCommitSink> {
     sink: S,
     ledger: TransactionLedger<S::Transaction>,
     reporter: Option<Reporter>,
-    /// Only with the planted bug `acknowledge_before_pre_commit`.
-    late_pre_commit: Option<(CheckpointId, S::Transaction)>,
 }
 
 fn failed(failure: InjectedFailure) -> Error {
@@ -116,11 +113,7 @@ impl<S: TwoPhaseCommitSink> TwoPhaseCommit<S> {
     async fn pre_commit(&mut self, checkpoint_id: CheckpointId) -> Result<()> {
         let Some(mut transaction) = self.ledger.current().map(|current| current.clone()) else { return Ok(()) };
         self.fact(Moment::Before, Step::PreCommit, Some(checkpoint_id), &transaction).await?;
-        if planted!("acknowledge_before_pre_commit") {
-            self.late_pre_commit = Some((checkpoint_id, transaction.clone()));
-        } else {
-            self.sink.pre_commit(&mut transaction, checkpoint_id).await?;
-        }
+        self.sink.pre_commit(&mut transaction, checkpoint_id).await?;
         self.fact(Moment::After, Step::PreCommit, Some(checkpoint_id), &transaction).await?;
         if let Some(current) = self.ledger.current() {
             *current = transaction;
@@ -153,9 +146,6 @@ impl<S: TwoPhaseCommitSink> ErasedSink for TwoPhaseCommit<S> {
     }
 
     async fn write(&mut self, batch: AnyBatch) -> Result<()> {
-        if let Some((checkpoint_id, mut transaction)) = self.late_pre_commit.take() {
-            self.sink.pre_commit(&mut transaction, checkpoint_id).await?;
-        }
         if self.ledger.current().is_none() {
             self.begin().await?;
         }
@@ -171,16 +161,11 @@ impl<S: TwoPhaseCommitSink> ErasedSink for TwoPhaseCommit<S> {
             self.begin().await?;
             return Ok(snapshot_of(state));
         }
-        if self.late_pre_commit.is_none() {
-            self.begin().await?;
-        }
+        self.begin().await?;
         Ok(snapshot_of(self.ledger.state()))
     }
 
     async fn notify_complete(&mut self, checkpoint_id: CheckpointId) -> Result<()> {
-        if let Some((late, mut transaction)) = self.late_pre_commit.take() {
-            self.sink.pre_commit(&mut transaction, late).await?;
-        }
         self.commit_up_to(checkpoint_id).await
     }
 
