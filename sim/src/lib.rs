@@ -10,6 +10,7 @@ compile_error!(
 pub mod history;
 pub mod world;
 pub mod fault;
+mod cluster;
 mod nemesis;
 mod recorder;
 pub mod run;
