@@ -16,7 +16,10 @@ mod recorder;
 pub mod run;
 pub mod scenario;
 pub mod seed;
+pub mod testing;
 pub mod trace;
 pub mod workload;
 pub mod invariant;
 pub mod model;
+
+pub use tidegate_sim_macros::test;
