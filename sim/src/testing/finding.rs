@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Debug};
 
+use crate::invariant::InvariantId;
+
 /// A kind of wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Breach {
@@ -26,18 +28,37 @@ pub enum Breach {
 }
 
 impl Breach {
-    /// The invariant that is broken, by number and name, or what else it is.
-    pub fn name(self) -> &'static str {
+    /// The invariant that is broken, where it is one of the laboratory's.
+    pub fn invariant(self) -> Option<InvariantId> {
         match self {
-            Self::Lost => "I1 NoLoss",
-            Self::Duplicated => "I2 NoDup",
+            Self::Lost => Some(InvariantId::I1),
+            Self::Duplicated => Some(InvariantId::I2),
+            Self::Hung => Some(InvariantId::I9),
+            Self::NotDeterministic => Some(InvariantId::I21),
+            Self::Unexpected | Self::Failed | Self::Panicked | Self::Assertion | Self::Vacuous => None,
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::Lost => "lost output",
+            Self::Duplicated => "duplicate output",
             Self::Unexpected => "unexpected output",
-            Self::Hung => "I9 Progress",
+            Self::Hung => "no progress",
             Self::Failed => "job failed",
             Self::Panicked => "panic in the cluster",
             Self::Assertion => "assertion of the test",
-            Self::NotDeterministic => "I21 Determinism",
+            Self::NotDeterministic => "not repeatable",
             Self::Vacuous => "nothing to compare",
+        }
+    }
+}
+
+impl fmt::Display for Breach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.invariant() {
+            Some(invariant) => write!(f, "{} {}", invariant.number(), invariant.name()),
+            None => f.write_str(self.words()),
         }
     }
 }
@@ -61,7 +82,7 @@ impl Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.breach.name(), self.sentence)?;
+        write!(f, "{}: {}", self.breach, self.sentence)?;
         self.evidence.iter().try_for_each(|line| write!(f, "\n  {line}"))
     }
 }
