@@ -35,7 +35,7 @@ const SINK_STEPS: [Step; 6] = [
 ];
 
 /// Jobs of tests are short: later occurrences would not come.
-const OCCURRENCE_MAX: u32 = 6;
+const OCCURRENCE_MAX: u32 = 4;
 
 impl Derived {
     /// What `seed` stands for in a test.

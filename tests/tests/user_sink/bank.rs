@@ -6,6 +6,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use tidegate::{Error, ErrorKind, Result, id::Attempt};
 
 /// What the job sends.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -16,12 +17,36 @@ pub struct Payment {
     pub cents: u64,
 }
 
+/// Who stages: one parallel instance of a sink, in one attempt of the job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Teller {
+    /// Which parallel instance.
+    pub subtask_index: u32,
+    /// Which attempt of the job.
+    pub attempt: Attempt,
+}
+
+/// What the bank does about a teller that another one has replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fencing {
+    /// It is turned away.
+    #[default]
+    On,
+    /// It is served.
+    Off,
+}
+
 /// A bank with a staging area under keys, and an account.
 #[derive(Default)]
-pub struct Bank(Mutex<Books>);
+pub struct Bank {
+    fencing: Fencing,
+    books: Mutex<Books>,
+}
 
 #[derive(Default)]
 struct Books {
+    /// The newest attempt of each subtask.
+    tellers: BTreeMap<u32, Attempt>,
     staged: BTreeMap<u64, Staged>,
     settled: BTreeSet<u64>,
     posted: Vec<Payment>,
@@ -33,13 +58,34 @@ struct Staged {
 }
 
 impl Bank {
-    fn books(&self) -> MutexGuard<'_, Books> {
-        self.0.lock().unwrap()
+    /// A bank that serves everybody.
+    pub fn without_fencing() -> Self {
+        Self { fencing: Fencing::Off, ..Self::default() }
     }
 
-    /// Keeps payments of a subtask under a key. Nobody sees them yet.
-    pub fn stage(&self, key: u64, subtask_index: u32, payments: Vec<Payment>) {
-        self.books().staged.insert(key, Staged { subtask_index, payments });
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap()
+    }
+
+    /// A teller starts its work: earlier attempts of the same subtask are over.
+    pub fn sign_on(&self, teller: Teller) {
+        let mut books = self.books();
+        let newest = books.tellers.entry(teller.subtask_index).or_insert(teller.attempt);
+        *newest = teller.attempt.max(*newest);
+    }
+
+    /// Keeps payments under a key. Nobody sees them yet.
+    ///
+    /// # Errors
+    /// If a newer attempt has replaced the teller.
+    pub fn stage(&self, teller: Teller, key: u64, payments: Vec<Payment>) -> Result<()> {
+        let mut books = self.books();
+        let Teller { subtask_index, attempt } = teller;
+        if self.fencing == Fencing::On && books.tellers.get(&subtask_index).is_some_and(|newest| *newest > attempt) {
+            return Err(Error::new(ErrorKind::Fenced, "the bank serves a newer attempt of this sink"));
+        }
+        books.staged.insert(key, Staged { subtask_index, payments });
+        Ok(())
     }
 
     /// Posts what is staged under a key. A key is settled once: later calls with it change nothing.
@@ -73,7 +119,7 @@ impl Bank {
     }
 
     /// Payments that are staged and neither posted nor discarded.
-    pub fn staged(&self) -> usize {
-        self.books().staged.values().map(|staged| staged.payments.len()).sum()
+    pub fn staged(&self) -> Vec<Payment> {
+        self.books().staged.values().flat_map(|staged| staged.payments.clone()).collect()
     }
 }

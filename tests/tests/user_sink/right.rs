@@ -1,13 +1,20 @@
-//! Step 4, right: stage in the bank under a key, and settle the key once.
+//! Step 5, right: stage in the bank under a key, settle the key once, and let the bank turn zombies away.
 //!
-//! - `begin_transaction` draws a key from the world's entropy: no two attempts share one, and in the simulation the seed
-//!   decides it.
+//! - `open` signs on at the bank with subtask and attempt: from now on the bank refuses earlier attempts.
+//! - `begin_transaction` draws a key from the world's entropy: no two transactions share one, and in the simulation the
+//!   seed decides it.
 //! - `invoke` gathers in memory: what is lost with the process before `pre_commit` is sent again.
 //! - `pre_commit` stages everything in the bank. From here on the key is enough to commit, for any process.
-//! - `commit` settles the key; the bank refuses the second time.
+//! - `commit` settles the key; the bank ignores the second time.
 //! - `abort` discards what is staged under the key. The engine never aborts a transaction of a completed checkpoint.
-//! - `abort_lingering` drops what earlier attempts staged for checkpoints that never completed: nobody knows their keys
-//!   any more, only the bank does, so they are staged under the subtask that made them.
+//! - `abort_lingering` drops what earlier attempts staged for checkpoints that never completed: no state knows their
+//!   keys, only the bank does, so it keeps them under the subtask.
+//!
+//! Step 4 is the same sink at a bank that does not fence. All payments are right there, but not the staging area: a
+//! process stands still before `pre_commit` for longer than the failure detector waits, the job goes on elsewhere, and
+//! the new attempt drops what lingers; then the old process wakes up, does not know that it was replaced, and stages
+//! payments under a key that nobody will ever settle or discard. No order of calls within the sink mends that: whoever
+//! keeps the data has to compare attempts.
 
 use std::sync::Arc;
 
@@ -20,7 +27,7 @@ use tidegate::{
     record::Batch,
 };
 
-use crate::bank::{Bank, Payment};
+use crate::bank::{Bank, Payment, Teller};
 
 /// What finds a transaction again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +51,10 @@ impl BankSink {
     fn context(&self) -> &SinkContext {
         self.context.as_ref().unwrap()
     }
+
+    fn teller(&self) -> Teller {
+        Teller { subtask_index: self.context().subtask_index, attempt: self.context().attempt }
+    }
 }
 
 #[async_trait]
@@ -53,6 +64,7 @@ impl TwoPhaseCommitSink for BankSink {
 
     async fn open(&mut self, context: &SinkContext) -> Result<()> {
         self.context = Some(context.clone());
+        self.bank.sign_on(self.teller());
         Ok(())
     }
 
@@ -71,9 +83,8 @@ impl TwoPhaseCommitSink for BankSink {
     }
 
     async fn pre_commit(&mut self, transfer: &mut Transfer, _checkpoint_id: CheckpointId) -> Result<()> {
-        let subtask_index = self.context().subtask_index;
-        self.bank.stage(transfer.key, subtask_index, std::mem::take(&mut self.gathered));
-        Ok(())
+        let payments = std::mem::take(&mut self.gathered);
+        self.bank.stage(self.teller(), transfer.key, payments)
     }
 
     async fn commit(&mut self, transfer: &Transfer) -> Result<()> {
