@@ -152,8 +152,12 @@ impl Simulation {
             undisturbed,
         };
         let ClusterRun { end, recorded, observed } = cluster.run(self.keep);
-        let fail_overs =
-            recorded.facts.iter().filter(|fact| (fact.step, fact.moment) == (Step::FailOver, Moment::Before)).count();
+        let fail_overs: Vec<&str> = recorded
+            .facts
+            .iter()
+            .filter(|fact| (fact.step, fact.moment) == (Step::FailOver, Moment::Before))
+            .map(|fact| fact.detail.as_str())
+            .collect();
         self.played = Some(Played {
             hash: Some(recorded.trace.hash()),
             lines: recorded.trace.lines().to_vec(),
@@ -163,16 +167,21 @@ impl Simulation {
         });
         let finding = match end {
             RunEnd::Finished => return Finished { files: observed.files },
-            RunEnd::Failed { reason } => Finding::new(Breach::Failed, format!("the job failed for good: {reason}")),
+            RunEnd::Failed { reason } => {
+                // The headline of the error says the same as the breach.
+                Finding::new(Breach::Failed, reason.strip_prefix("job failed: ").unwrap_or(&reason))
+            }
             RunEnd::Panicked { message } => Finding::new(Breach::Panicked, message),
-            RunEnd::Hung => Finding::new(
-                Breach::Hung,
-                format!(
-                    "the job did not reach its end within {} simulated seconds, although all faults had ended; it was \
-                     started again {fail_overs} times",
-                    observed.simulated.as_secs()
+            RunEnd::Hung => Finding {
+                breach: Breach::Hung,
+                sentence: format!(
+                    "the job did not reach its end within {} simulated seconds, although all faults had ended; \
+                     it failed {} times",
+                    observed.simulated.as_secs(),
+                    fail_overs.len()
                 ),
-            ),
+                evidence: fail_overs.last().map(|reason| format!("  last failure: {reason}")).into_iter().collect(),
+            },
         };
         self.findings.push(finding);
         resume_unwind(Box::new(Stop))
