@@ -9,6 +9,7 @@ compile_error!(
 
 pub mod campaign;
 pub mod capsule;
+mod cluster;
 pub mod command;
 pub mod fault;
 pub mod history;
@@ -20,7 +21,10 @@ pub mod report;
 pub mod run;
 pub mod scenario;
 pub mod seed;
+pub mod testing;
 pub mod trace;
 pub mod workload;
 pub mod world;
 pub mod zoo;
+
+pub use tidegate_sim_macros::test;

@@ -40,22 +40,31 @@ pub(crate) struct Recorded {
     nodes: BTreeMap<NodeId, Arc<str>>,
 }
 
+impl Recorded {
+    fn new(keep: Keep) -> Self {
+        Self {
+            trace: Trace::new(keep),
+            facts: Vec::new(),
+            files: Vec::new(),
+            completed: BTreeMap::new(),
+            disturbed_at: Timestamp(EPOCH_MS),
+            sequence: 0,
+            nodes: BTreeMap::new(),
+        }
+    }
+}
+
 impl Recorder {
     pub(crate) fn new(keep: Keep) -> Arc<Self> {
-        Arc::new(Self {
-            state: Mutex::new(Recorded {
-                trace: Trace::new(keep),
-                facts: Vec::new(),
-                files: Vec::new(),
-                completed: BTreeMap::new(),
-                disturbed_at: Timestamp(EPOCH_MS),
-                sequence: 0,
-                nodes: BTreeMap::new(),
-            }),
-        })
+        Arc::new(Self { state: Mutex::new(Recorded::new(keep)) })
     }
 
-    pub(crate) fn state(&self) -> MutexGuard<'_, Recorded> {
+    /// Everything that was written down; the recorder is empty after it.
+    pub(crate) fn take(&self) -> Recorded {
+        std::mem::replace(&mut *self.state(), Recorded::new(Keep::Hash))
+    }
+
+    fn state(&self) -> MutexGuard<'_, Recorded> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -142,7 +142,7 @@ impl FaultTemplate {
 
 impl Swarm {
     /// Some kinds are off in a run, the others weighted wildly, as in swarm testing (Groce et al. 2012).
-    fn draw(self, seed: Seed) -> Vec<Fault> {
+    pub(crate) fn draw(self, seed: Seed) -> Vec<Fault> {
         let mut random = seed.random();
         let weights: Vec<u32> =
             FaultKind::ALL.iter().map(|_| if random.gen_bool(0.4) { 0 } else { 1 << random.gen_range(0..5) }).collect();

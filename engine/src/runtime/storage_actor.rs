@@ -94,6 +94,7 @@ struct StorageActor {
 
 /// How often an append of unknown outcome is tried again before the leadership is given up.
 const APPEND_TRIES: u32 = 5;
+/// Pause before an append is tried again.
 const APPEND_PAUSE: Duration = Duration::from_millis(200);
 
 impl StorageActor {
@@ -113,7 +114,14 @@ impl StorageActor {
                 let result = self.load(checkpoint_id).await.map(Box::new);
                 StorageResult::Loaded { attempt, checkpoint_id, directory: self.directory(checkpoint_id), result }
             }
-            StorageOrder::Finish => StorageResult::Finished { result: self.finish().await },
+            StorageOrder::Finish => {
+                let result = self.finish().await;
+                if result.is_err() {
+                    // The job manager asks again at once, and a storage without power answers at once.
+                    self.env.sleep(APPEND_PAUSE).await;
+                }
+                StorageResult::Finished { result }
+            }
         }
     }
 
