@@ -334,3 +334,6 @@ fn unseal<T: serde::de::DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T
     }
     codec::decode(content).map_err(|error| damaged(error.to_string()))
 }
+
+#[cfg(test)]
+mod tests;
