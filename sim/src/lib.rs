@@ -8,6 +8,8 @@ compile_error!(
 );
 
 pub mod history;
+pub mod invariant;
+pub mod model;
 pub mod world;
 pub mod fault;
 mod nemesis;
@@ -17,5 +19,8 @@ pub mod scenario;
 pub mod seed;
 pub mod trace;
 pub mod workload;
-pub mod invariant;
-pub mod model;
+pub mod campaign;
+pub mod capsule;
+pub mod command;
+pub mod report;
+pub mod zoo;

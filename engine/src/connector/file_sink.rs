@@ -23,7 +23,7 @@ use super::{SinkContext, TwoPhaseCommitSink};
 use crate::{
     codec::Data,
     error::{Error, ErrorKind, Result},
-    id::CheckpointId,
+    id::{Attempt, CheckpointId},
     planted,
     record::Batch,
     storage::{EntryKind, WriteFile},
@@ -63,6 +63,12 @@ pub struct FileTransaction {
 /// The name of a file that a [`FileSink`] made visible: subtask, checkpoint, token.
 pub fn visible_file_name(subtask_index: u32, checkpoint_id: CheckpointId, token: u64) -> String {
     format!("part-{subtask_index}-{:010}-{token:016x}", checkpoint_id.0)
+}
+
+/// Subtask and attempt of a staged file.
+fn parse_staged(name: &str) -> Option<(u32, Attempt)> {
+    let mut parts = name.strip_prefix("part-")?.split('-');
+    Some((parts.next()?.parse().ok()?, Attempt(parts.next()?.parse().ok()?)))
 }
 
 impl FileTransaction {
@@ -213,10 +219,12 @@ impl<T: Data> TwoPhaseCommitSink for FileSink<T> {
         let staging = self.staging();
         let entries = context.file_system.list(&staging).await.map_err(|error| self.failed("list", &staging, error))?;
         for entry in entries {
-            let owner = entry.name.strip_prefix("part-").and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
+            let Some((owner, attempt)) = parse_staged(&entry.name) else { continue };
             // Subtasks that a smaller job no longer has leave theirs to the one that they fall to.
-            let mine = owner.is_some_and(|owner| owner % context.parallelism == context.subtask_index);
-            if mine && entry.kind == EntryKind::File {
+            let mine = owner % context.parallelism == context.subtask_index;
+            // This subtask may itself be a zombie that wakes up here: what a newer attempt staged is not its business.
+            let older = attempt < context.attempt || planted!("zombie_sweeps_newer_attempts");
+            if mine && older && entry.kind == EntryKind::File {
                 self.drop_staged(&entry.name).await?;
             }
         }

@@ -149,8 +149,8 @@ enum JobManagerEvent {
 
 const MAILBOX: usize = 1024;
 const TAKE_OVER_PAUSE: Duration = Duration::from_millis(500);
-/// An epoch's attempts are numbered from its own thousand on.
-const ATTEMPTS_PER_EPOCH: u32 = 1000;
+/// An epoch's attempts are numbered from its own million on, so that they only grow from leader to leader.
+const ATTEMPTS_PER_EPOCH: u64 = 1_000_000;
 
 impl JobManager {
     /// Leads the job until it ends.
@@ -251,8 +251,7 @@ impl JobManager {
         let checkpointing = checkpoints.interval.is_some();
         let mode = if checkpointing { Checkpointing::On } else { Checkpointing::Off };
         let restart = RestartStrategy::new(&select(setup.config.restart.as_ref(), None, mode));
-        // Attempts of different leaders must differ: staged output and state files carry them in their names.
-        let first_attempt = Attempt((leadership.epoch.0 as u32).wrapping_mul(ATTEMPTS_PER_EPOCH) + 1);
+        let first_attempt = Attempt(leadership.epoch.0 * ATTEMPTS_PER_EPOCH + 1);
         let start = CoordinatorStart {
             next_id: leadership.found.next_checkpoint_id,
             first_trigger_delay: first_trigger_delay(&setup),
