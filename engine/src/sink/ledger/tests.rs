@@ -22,8 +22,9 @@ fn pending(checkpoint_ids: &[u64]) -> Vec<(CheckpointId, u64)> {
 #[test]
 fn a_completed_checkpoint_takes_along_what_was_pre_committed_before_it() {
     let mut ledger = ledger_with_pending(&[1, 2, 5]);
-    assert_eq!(ledger.completed(CheckpointId(4)), pending(&[1, 2]));
-    assert_eq!(ledger.completed(CheckpointId(4)), [], "a notice that comes twice commits nothing twice");
+    assert_eq!(ledger.completed(CheckpointId(2)), pending(&[1, 2]));
+    assert_eq!(ledger.completed(CheckpointId(2)), [], "a notice that comes twice commits nothing twice");
+    assert_eq!(ledger.completed(CheckpointId(4)), [], "what belongs to a later checkpoint waits for it");
     assert_eq!(ledger.state().pending, pending(&[5]));
 }
 
