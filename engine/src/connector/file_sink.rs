@@ -23,6 +23,7 @@ use super::{SinkContext, TwoPhaseCommitSink};
 use crate::{
     codec::Data,
     error::{Error, ErrorKind, Result},
+    event::{Moment, Step},
     id::{Attempt, CheckpointId},
     planted,
     record::Batch,
@@ -108,6 +109,19 @@ impl<T: Data> FileSink<T> {
         Ok(())
     }
 
+    /// Writes what is buffered: the first half of a pre-commit.
+    async fn write_staged(&mut self, transaction: &FileTransaction, checkpoint_id: CheckpointId) -> Result<()> {
+        let reporter = self.context().reporter.clone();
+        for moment in [Moment::Before, Moment::After] {
+            if moment == Moment::After {
+                self.write_out(0).await?;
+            }
+            let stated = reporter.state(moment, Step::WriteStaged, Some(checkpoint_id), &transaction.staged).await;
+            stated.map_err(|failure| Error::new(ErrorKind::Unavailable, "cannot write the staged file").with_source(failure))?;
+        }
+        Ok(())
+    }
+
     /// Removes a staged file; a missing one is fine.
     async fn drop_staged(&self, staged: &str) -> Result<()> {
         let path = self.staging().join(staged);
@@ -161,7 +175,7 @@ impl<T: Data> TwoPhaseCommitSink for FileSink<T> {
 
     async fn pre_commit(&mut self, transaction: &mut FileTransaction, checkpoint_id: CheckpointId) -> Result<()> {
         transaction.checkpoint_id = Some(checkpoint_id);
-        self.write_out(0).await?;
+        self.write_staged(transaction, checkpoint_id).await?;
         let staging = self.staging();
         if let Some(mut writer) = self.writer.take()
             && !planted!("staged_file_acknowledged_without_sync")
