@@ -206,6 +206,7 @@ impl Nemesis {
             }
             FaultKind::StoragePowerLoss => {
                 self.disk.power_loss();
+                self.recorder.forget_what_was_lost(&self.disk);
                 self.later(fault, Undo::Power);
             }
             FaultKind::StorageStall => {

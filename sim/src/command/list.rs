@@ -17,7 +17,7 @@ pub(super) struct List {
 
 impl List {
     pub(super) fn run(&self, catalogue: &Path) -> Result<Outcome, Wrong> {
-        let (scenarios, zoo) = (read_catalogue(catalogue)?, read_zoo(&catalogue.join("zoo/zoo.toml"))?);
+        let (scenarios, zoo) = (read_catalogue(catalogue)?, read_zoo(&catalogue.join("zoo.toml"))?);
         println!("scenarios");
         for scenario in &scenarios {
             println!("  {:40} {}", scenario.name, scenario.claim);

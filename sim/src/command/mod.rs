@@ -19,7 +19,7 @@ use crate::scenario::{CatalogueError, Scenario, read_catalogue};
 #[derive(Parser)]
 #[command(name = "sim", version, about)]
 struct Cli {
-    /// The directory of scenario files and the zoo.
+    /// The catalogue: a directory with `claims/*.toml` and `zoo.toml`.
     #[arg(long, global = true, default_value = DEFAULT_CATALOGUE)]
     catalogue: PathBuf,
     #[command(subcommand)]

@@ -44,7 +44,7 @@ struct Table {
 impl Zoo {
     pub(super) fn run(&self, catalogue: &Path) -> Result<Outcome, Wrong> {
         let scenarios = read_catalogue(catalogue)?;
-        let zoo = read_zoo(&catalogue.join("zoo/zoo.toml"))?;
+        let zoo = read_zoo(&catalogue.join("zoo.toml"))?;
         if let Some(unknown) = self.bugs.iter().find(|name| !zoo.iter().any(|bug| bug.name == **name)) {
             let known = zoo.iter().map(|bug| bug.name.as_str()).collect::<Vec<_>>().join(", ");
             return Err(Wrong(format!("there is no planted bug {unknown:?}; known are: {known}")));

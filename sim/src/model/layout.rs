@@ -172,7 +172,7 @@ pub struct StagedName {
     /// Which subtask wrote it.
     pub subtask_index: u32,
     /// The attempt that opened it.
-    pub attempt: u32,
+    pub attempt: u64,
     /// What makes it unique.
     pub token: u64,
 }

@@ -1,5 +1,6 @@
 //! Each judge sees a run that breaks its invariant, and the nearest one that does not.
 
+mod real_run;
 mod right_run;
 
 use std::collections::BTreeMap;

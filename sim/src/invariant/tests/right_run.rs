@@ -128,7 +128,7 @@ impl Run {
         self.sequence
     }
 
-    pub(super) fn fact(&mut self, moment: Moment, step: Step, checkpoint: Option<u64>, attempt: u32, detail: String) {
+    pub(super) fn fact(&mut self, moment: Moment, step: Step, checkpoint: Option<u64>, attempt: u64, detail: String) {
         let sequence = self.next();
         self.history.facts.push(FactRecord {
             sequence,
@@ -143,7 +143,7 @@ impl Run {
         });
     }
 
-    pub(super) fn deploy(&mut self, checkpoint: Option<u64>, attempt: u32) {
+    pub(super) fn deploy(&mut self, checkpoint: Option<u64>, attempt: u64) {
         self.fact(Moment::Before, Step::Deploy, checkpoint, 0, String::new());
         self.fact(Moment::Before, Step::Restore, checkpoint, attempt, String::new());
     }
@@ -173,13 +173,13 @@ impl Run {
         self.fact(Moment::After, Step::Commit, Some(checkpoint), attempt, detail);
     }
 
-    pub(super) fn abort(&mut self, step: Step, by_attempt: u32, transaction: Transaction) {
+    pub(super) fn abort(&mut self, step: Step, by_attempt: u64, transaction: Transaction) {
         self.fact(Moment::Before, step, None, by_attempt, staged_name(transaction));
         self.file(staged_path(transaction), FileRecordKind::Removed);
         self.fact(Moment::After, step, None, by_attempt, staged_name(transaction));
     }
 
-    pub(super) fn complete(&mut self, checkpoint: u64, attempt: u32, held: Held<'_>) {
+    pub(super) fn complete(&mut self, checkpoint: u64, attempt: u64, held: Held<'_>) {
         let capture = CompletedCapture {
             sequence: self.next(),
             metadata: Ok(CheckpointMetadata {
