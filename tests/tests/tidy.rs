@@ -215,6 +215,12 @@ fn tests_and_scenarios_are_finished_never_ignored_and_wait_for_events() {
     assert_none(&broken, "unfinished, ignored or sleeping code");
 }
 
+/// Planted bugs that the whole laboratory cannot show, but a test near their site does: bug, why.
+const CAUGHT_NEARBY: &[(&str, &str)] = &[(
+    "late_record_accepted_after_cleanup",
+    "the laboratory's model refuses pipelines with late records; operator/window/tests.rs catches it",
+)];
+
 #[test]
 fn every_planted_bug_is_in_the_zoo_and_every_animal_of_the_zoo_is_planted() {
     let planted: BTreeSet<String> = engine_sources().flat_map(|file| file.planted_bugs()).collect();
@@ -225,7 +231,9 @@ fn every_planted_bug_is_in_the_zoo_and_every_animal_of_the_zoo_is_planted() {
     let names: Vec<&str> = bugs.iter().map(|bug| bug["name"].as_str().expect("a bug has a name")).collect();
     let described: BTreeSet<String> = names.iter().map(|name| (*name).to_owned()).collect();
     assert_eq!(names.len(), described.len(), "a bug is described once");
-    let missing: Vec<_> = planted.difference(&described).collect();
+    let nearby: BTreeSet<String> = CAUGHT_NEARBY.iter().map(|(bug, _reason)| (*bug).to_owned()).collect();
+    assert!(nearby.is_subset(&planted) && nearby.is_disjoint(&described), "{nearby:?} are planted, and not in the zoo");
+    let missing: Vec<_> = planted.difference(&described).filter(|bug| !nearby.contains(*bug)).collect();
     let extinct: Vec<_> = described.difference(&planted).collect();
     assert!(missing.is_empty() && extinct.is_empty(), "not in the zoo: {missing:?}; not in the engine: {extinct:?}");
 }
