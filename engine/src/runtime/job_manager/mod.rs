@@ -212,6 +212,9 @@ impl JobManager {
             incoming.clone(),
             JobManagerEvent::Storage,
         );
+        for checkpoint_id in leadership.found.abandoned {
+            this.order(StorageOrder::Discard(checkpoint_id)).await;
+        }
         let mut next_session = 0;
         let ended = loop {
             if let Some(ended) = this.ended.take() {
