@@ -66,31 +66,127 @@ const VOCABULARY: &[&str] = &["id", "error", "codec", "config", "planted", "even
 const DATA: &[&str] =
     &["id", "error", "codec", "config", "planted", "event", "record", "time", "state", "graph", "window"];
 const CORES: &[&str] = &[
-    "id", "error", "codec", "config", "planted", "event", "record", "time", "state", "graph", "window", "checkpoint",
-    "source", "sink", "restart", "heartbeat",
+    "id",
+    "error",
+    "codec",
+    "config",
+    "planted",
+    "event",
+    "record",
+    "time",
+    "state",
+    "graph",
+    "window",
+    "checkpoint",
+    "source",
+    "sink",
+    "restart",
+    "heartbeat",
 ];
 const SEAMS: &[&str] = &[
-    "id", "error", "codec", "config", "planted", "event", "record", "time", "state", "graph", "window", "checkpoint",
-    "source", "sink", "net", "env", "storage",
+    "id",
+    "error",
+    "codec",
+    "config",
+    "planted",
+    "event",
+    "record",
+    "time",
+    "state",
+    "graph",
+    "window",
+    "checkpoint",
+    "source",
+    "sink",
+    "net",
+    "env",
+    "storage",
 ];
 const RECORD_PATH: &[&str] =
     &["id", "error", "codec", "config", "planted", "event", "record", "time", "state", "graph", "window", "backend"];
 const TASK: &[&str] = &[
-    "id", "error", "codec", "config", "planted", "event", "record", "time", "state", "graph", "window", "checkpoint",
-    "source", "sink", "net", "env", "storage", "connector", "backend", "operator",
+    "id",
+    "error",
+    "codec",
+    "config",
+    "planted",
+    "event",
+    "record",
+    "time",
+    "state",
+    "graph",
+    "window",
+    "checkpoint",
+    "source",
+    "sink",
+    "net",
+    "env",
+    "storage",
+    "connector",
+    "backend",
+    "operator",
 ];
 /// Records are the business of tasks: the runtime sees neither operators nor backends nor windows.
 const RUNTIME: &[&str] = &[
-    "id", "error", "codec", "config", "planted", "event", "record", "time", "state", "graph", "checkpoint", "restart",
-    "heartbeat", "job", "net", "env", "storage", "task",
+    "id",
+    "error",
+    "codec",
+    "config",
+    "planted",
+    "event",
+    "record",
+    "time",
+    "state",
+    "graph",
+    "checkpoint",
+    "restart",
+    "heartbeat",
+    "job",
+    "net",
+    "env",
+    "storage",
+    "task",
 ];
 const API: &[&str] = &[
-    "id", "error", "codec", "config", "planted", "event", "record", "time", "state", "graph", "window", "env",
-    "storage", "connector", "backend", "operator", "task", "runtime",
+    "id",
+    "error",
+    "codec",
+    "config",
+    "planted",
+    "event",
+    "record",
+    "time",
+    "state",
+    "graph",
+    "window",
+    "env",
+    "storage",
+    "connector",
+    "backend",
+    "operator",
+    "task",
+    "runtime",
 ];
 const PIPELINE: &[&str] = &[
-    "id", "error", "codec", "config", "planted", "event", "record", "time", "state", "graph", "window", "env",
-    "storage", "connector", "backend", "operator", "task", "runtime", "api",
+    "id",
+    "error",
+    "codec",
+    "config",
+    "planted",
+    "event",
+    "record",
+    "time",
+    "state",
+    "graph",
+    "window",
+    "env",
+    "storage",
+    "connector",
+    "backend",
+    "operator",
+    "task",
+    "runtime",
+    "api",
 ];
 
 /// Uses against the direction of the layers: file, module, reason.
@@ -162,7 +258,8 @@ fn the_crates_point_one_way() {
         let manifest = read(&root().join(folder).join("Cargo.toml"));
         let manifest: toml::Table = toml::from_str(&manifest).expect("a manifest is TOML");
         let sections = ["dependencies", "dev-dependencies", "build-dependencies"];
-        let used = sections.iter().filter_map(|section| manifest.get(*section)?.as_table()).flat_map(|table| table.keys());
+        let used =
+            sections.iter().filter_map(|section| manifest.get(*section)?.as_table()).flat_map(|table| table.keys());
         let upwards = used.filter(|used| order.iter().skip(position).any(|name| *name == used.as_str()));
         broken.extend(upwards.map(|used| format!("{folder} depends on {used}")));
     }
@@ -208,7 +305,10 @@ fn tests_and_scenarios_are_finished_never_ignored_and_wait_for_events() {
     for file in rust_files() {
         for (number, line) in file.code_lines() {
             broken.extend(
-                forbidden.iter().filter(|word| line.contains(**word)).map(|_| format!("{}:{number}: {line}", file.name)),
+                forbidden
+                    .iter()
+                    .filter(|word| line.contains(**word))
+                    .map(|_| format!("{}:{number}: {line}", file.name)),
             );
         }
     }

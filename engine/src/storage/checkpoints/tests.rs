@@ -59,6 +59,7 @@ fn the_first_leader_finds_nothing() {
             epoch: Epoch(1),
             latest_completed: None,
             retained: Vec::new(),
+            abandoned: Vec::new(),
             next_checkpoint_id: CheckpointId(1),
             finished: false,
         };
@@ -82,6 +83,7 @@ fn a_takeover_finds_the_newest_completed_checkpoint_and_an_id_that_nobody_used()
             epoch: Epoch(2),
             latest_completed: Some(CheckpointId(2)),
             retained: ids(&[2]),
+            abandoned: ids(&[3]),
             next_checkpoint_id: CheckpointId(4),
             finished: false,
         };
@@ -107,6 +109,53 @@ fn of_two_leaders_the_older_one_can_complete_nothing() {
         take_checkpoint(&mut newer, found.next_checkpoint_id.0).await.unwrap();
         let (_, found) = directory.take_over(3).await.unwrap();
         assert_eq!(found.latest_completed, Some(CheckpointId(2)), "the id of the fenced checkpoint is not used again");
+    });
+}
+
+#[test]
+fn a_fenced_leader_deletes_nothing_of_its_successor() {
+    in_directory(|directory| async move {
+        let (mut older, _) = directory.take_over(1).await.unwrap();
+        let (mut newer, _) = directory.take_over(2).await.unwrap();
+        take_checkpoint(&mut newer, 1).await.unwrap();
+        // The older one still believes to lead: it fails to begin its checkpoint 1, and clears that away.
+        assert_eq!(older.prepare(CheckpointId(1)).await.unwrap_err().kind(), ErrorKind::Unavailable);
+        older.discard(CheckpointId(1)).await.unwrap();
+        assert_eq!(newer.read_metadata(CheckpointId(1)).await.unwrap(), metadata(1));
+    });
+}
+
+#[test]
+fn an_id_is_not_used_again_when_no_trace_of_it_is_left() {
+    in_directory(|directory| async move {
+        let (mut first, _) = directory.take_over(1).await.unwrap();
+        first.prepare(CheckpointId(1)).await.unwrap();
+        let (second, found) = directory.take_over(2).await.unwrap();
+        assert_eq!((found.abandoned, found.next_checkpoint_id), (ids(&[1]), CheckpointId(2)));
+        second.discard(CheckpointId(1)).await.unwrap();
+        let (mut third, found) = directory.take_over(3).await.unwrap();
+        assert_eq!((found.abandoned, found.next_checkpoint_id), (ids(&[]), CheckpointId(2)));
+
+        // The first one still believes to own its checkpoint 1, whoever completes what meanwhile.
+        take_checkpoint(&mut third, found.next_checkpoint_id.0).await.unwrap();
+        first.discard(CheckpointId(1)).await.unwrap();
+        assert_eq!(third.read_metadata(CheckpointId(2)).await.unwrap(), metadata(2));
+    });
+}
+
+#[test]
+fn a_leader_deletes_what_it_found_and_what_it_made() {
+    in_directory(|directory| async move {
+        let (mut first, _) = directory.take_over(1).await.unwrap();
+        take_checkpoint(&mut first, 1).await.unwrap();
+        first.prepare(CheckpointId(2)).await.unwrap();
+        let (mut second, _) = directory.take_over(2).await.unwrap();
+        take_checkpoint(&mut second, 3).await.unwrap();
+        for checkpoint_id in 1..=3 {
+            second.discard(CheckpointId(checkpoint_id)).await.unwrap();
+        }
+        let left = fs::read_dir(&directory.path).unwrap().count();
+        assert_eq!(left, 1, "the leader's log only");
     });
 }
 
@@ -147,7 +196,7 @@ fn a_job_that_has_ended_is_found_ended() {
 #[test]
 fn an_id_whose_directory_exists_cannot_be_prepared_again() {
     in_directory(|directory| async move {
-        let (store, _) = directory.take_over(1).await.unwrap();
+        let (mut store, _) = directory.take_over(1).await.unwrap();
         store.prepare(CheckpointId(1)).await.unwrap();
         assert_eq!(store.prepare(CheckpointId(1)).await.unwrap_err().kind(), ErrorKind::Unavailable);
     });
