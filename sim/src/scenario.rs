@@ -56,8 +56,8 @@ pub struct Fixed {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FaultTemplate {
-    /// What is done.
-    pub kind: FaultKind,
+    /// What is done: one of these.
+    pub kind: Vec<FaultKind>,
     /// At which step: one of these.
     pub step: Vec<Step>,
     /// Before or after it; drawn if both are given.
@@ -131,11 +131,12 @@ impl Scenario {
 impl FaultTemplate {
     fn draw(&self, seed: Seed) -> Fault {
         let mut random = seed.random();
+        let kind = *self.kind.choose(&mut random).unwrap_or(&FaultKind::CrashProcess);
         let step = *self.step.choose(&mut random).unwrap_or(&Step::Trigger);
         let moment = *self.moment.choose(&mut random).unwrap_or(&Moment::Before);
         let occurrence = random.gen_range(1..=self.occurrence_max.max(1));
         let at = At { step, moment, subject: self.subject.clone(), occurrence };
-        Fault { kind: self.kind, at, lasts_ms: random.gen_range(self.lasts_ms[0]..=self.lasts_ms[1]) }
+        Fault { kind, at, lasts_ms: random.gen_range(self.lasts_ms[0]..=self.lasts_ms[1]) }
     }
 }
 
@@ -250,8 +251,8 @@ pub fn read_catalogue(catalogue: &Path) -> Result<Vec<Scenario>, CatalogueError>
 /// What is wrong, with line and column.
 pub fn parse(name: &str, text: &str) -> Result<Scenario, String> {
     let scenario: Scenario = toml::from_str(text).map_err(|error| error.to_string())?;
-    if scenario.faults.iter().any(|fault| fault.step.is_empty() || fault.moment.is_empty()) {
-        return Err("a fault needs at least one step and one moment".into());
+    if scenario.faults.iter().any(|fault| fault.kind.is_empty() || fault.step.is_empty() || fault.moment.is_empty()) {
+        return Err("a fault needs at least one kind, one step and one moment".into());
     }
     if scenario.faults.iter().any(|fault| fault.lasts_ms[0] > fault.lasts_ms[1]) {
         return Err("lasts_ms is [least, most]".into());

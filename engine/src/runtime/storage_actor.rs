@@ -73,7 +73,7 @@ pub(super) fn start<E: Send + 'static>(
     results: mpsc::Sender<E>,
     into_event: fn(StorageResult) -> E,
 ) {
-    let mut actor = StorageActor { env: env.clone(), storage, reporter };
+    let mut actor = StorageActor { env: env.clone(), storage, reporter, undeleted: Vec::new() };
     env.spawn(async move {
         while let Some(order) = orders.recv().await {
             let result = actor.carry_out(order).await;
@@ -88,6 +88,8 @@ struct StorageActor {
     env: Env,
     storage: Storage,
     reporter: Reporter,
+    /// Checkpoints that could not be deleted when it was their time.
+    undeleted: Vec<CheckpointId>,
 }
 
 /// How often an append of unknown outcome is tried again before the leadership is given up.
@@ -145,7 +147,16 @@ impl StorageActor {
                 }
             }
         }
-        self.fact(Moment::After, Step::Completion, checkpoint_id).await
+        self.fact(Moment::After, Step::Completion, checkpoint_id).await?;
+        self.delete_again().await;
+        Ok(())
+    }
+
+    /// The storage works again: deletes what it refused to delete.
+    async fn delete_again(&mut self) {
+        for checkpoint_id in std::mem::take(&mut self.undeleted) {
+            self.discard(checkpoint_id).await;
+        }
     }
 
     async fn discard(&mut self, checkpoint_id: CheckpointId) {
@@ -155,7 +166,8 @@ impl StorageActor {
             }
             Storage::Files(store) => {
                 if let Err(error) = store.discard(checkpoint_id).await {
-                    tracing::warn!(%checkpoint_id, %error, "checkpoint could not be deleted");
+                    tracing::warn!(%checkpoint_id, %error, "checkpoint could not be deleted; it is tried again later");
+                    self.undeleted.push(checkpoint_id);
                 }
             }
         }
@@ -176,6 +188,7 @@ impl StorageActor {
     }
 
     async fn finish(&mut self) -> Result<()> {
+        self.delete_again().await;
         match &mut self.storage {
             Storage::Files(store) => store.finish().await,
             Storage::Memory(_) => Ok(()),
