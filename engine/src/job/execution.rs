@@ -424,3 +424,6 @@ impl ExecutionGraph {
         actions.push(ExecutionAction::End(outcome));
     }
 }
+
+#[cfg(test)]
+mod tests;

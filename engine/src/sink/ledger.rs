@@ -103,3 +103,6 @@ impl<T: Clone> TransactionLedger<T> {
         recovery
     }
 }
+
+#[cfg(test)]
+mod tests;

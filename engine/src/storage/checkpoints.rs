@@ -7,10 +7,12 @@
 //! ```
 //! A checkpoint is *completed* when its log entry exists, not earlier. Entries are numbered without gaps and published
 //! exclusively, so of two leaders that both believe to lead, one finds its next number taken and knows that it is fenced.
-//! A new leader first writes a takeover entry: from then on no older one can complete anything.
+//! A new leader first writes a takeover entry: from then on no older one can complete anything. It deletes only what it
+//! created or found, and its checkpoints get ids that no leader used before, so one that was fenced and does not know it
+//! yet deletes nothing of its successors.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
 };
@@ -51,6 +53,8 @@ pub enum LogEntry {
         epoch: Epoch,
         /// Distinguishes two that claim the same epoch.
         token: u64,
+        /// Its first checkpoint: all ids below are used up, also those of which no trace is left.
+        next_checkpoint_id: CheckpointId,
     },
     /// A checkpoint is complete.
     Completed {
@@ -97,6 +101,8 @@ pub struct CheckpointStore {
     directory: PathBuf,
     next_sequence: u64,
     epoch: Epoch,
+    /// The checkpoints that this leader created or found: what it may delete.
+    own: BTreeSet<CheckpointId>,
 }
 
 const METADATA: &str = "_metadata";
@@ -111,20 +117,26 @@ impl CheckpointStore {
     pub async fn take_over(file_system: SharedFileSystem, directory: PathBuf, token: u64) -> Result<(Self, Takeover)> {
         let log = directory.join("ha");
         file_system.create_directories(&log).await.map_err(|error| failed("create", &log, error))?;
-        let mut store = Self { file_system, directory, next_sequence: 0, epoch: Epoch::default() };
+        let mut store =
+            Self { file_system, directory, next_sequence: 0, epoch: Epoch::default(), own: BTreeSet::new() };
         loop {
             let entries = store.read_log().await?;
             store.next_sequence = entries.len() as u64;
             store.epoch = entries.iter().map(LogEntry::epoch).max().unwrap_or_default().next();
-            match store.append(&LogEntry::Takeover { epoch: store.epoch, token }).await {
-                Ok(()) => return store.found(entries).await.map(|found| (store, found)),
+            let found = store.found(&entries).await?;
+            let next_checkpoint_id = found.next_checkpoint_id;
+            match store.append(&LogEntry::Takeover { epoch: store.epoch, token, next_checkpoint_id }).await {
+                Ok(()) => {
+                    store.own.extend(found.retained.iter().chain(&found.abandoned));
+                    return Ok((store, found));
+                }
                 Err(error) if error.kind() == ErrorKind::Fenced => {}
                 Err(error) => return Err(error),
             }
         }
     }
 
-    async fn found(&self, entries: Vec<LogEntry>) -> Result<Takeover> {
+    async fn found(&self, entries: &[LogEntry]) -> Result<Takeover> {
         let names =
             self.file_system.list(&self.directory).await.map_err(|error| failed("list", &self.directory, error))?;
         let directories = names.iter().filter(|entry| entry.kind == EntryKind::Directory);
@@ -141,7 +153,12 @@ impl CheckpointStore {
         } else {
             completed.last().copied()
         };
-        let highest = numbers.iter().copied().max().max(completed.iter().map(|id| id.0).max()).unwrap_or(0);
+        let used = entries.iter().map(|entry| match entry {
+            LogEntry::Takeover { next_checkpoint_id, .. } => next_checkpoint_id.0.saturating_sub(1),
+            LogEntry::Completed { checkpoint_id, .. } => checkpoint_id.0,
+            LogEntry::Finished { .. } => 0,
+        });
+        let highest = used.chain(numbers.iter().copied()).max().unwrap_or(0);
         let abandoned = numbers.iter().copied().map(CheckpointId).filter(|id| !completed.contains(id)).collect();
         Ok(Takeover {
             epoch: self.epoch,
@@ -206,10 +223,11 @@ impl CheckpointStore {
     }
 
     /// Creates the directory of a new checkpoint. That it did not exist makes the id ours alone.
-    pub async fn prepare(&self, checkpoint_id: CheckpointId) -> Result<()> {
+    pub async fn prepare(&mut self, checkpoint_id: CheckpointId) -> Result<()> {
         let directory = self.checkpoint_directory(checkpoint_id);
         let created = self.file_system.create_directory(&directory).await;
         created.map_err(|error| failed("create", &directory, error))?;
+        self.own.insert(checkpoint_id);
         let synced = self.file_system.sync_directory(&self.directory).await;
         synced.map_err(|error| failed("sync the names in", &self.directory, error))
     }
@@ -250,8 +268,12 @@ impl CheckpointStore {
         read_metadata(&self.file_system, &self.checkpoint_directory(checkpoint_id)).await
     }
 
-    /// Deletes a checkpoint: metadata first, so that nothing half deleted looks whole.
+    /// Deletes a checkpoint: metadata first, so that nothing half deleted looks whole. What this leader neither created nor
+    /// found belongs to another one, and stays.
     pub async fn discard(&self, checkpoint_id: CheckpointId) -> Result<()> {
+        if !self.own.contains(&checkpoint_id) {
+            return Ok(());
+        }
         discard(&self.file_system, &self.checkpoint_directory(checkpoint_id)).await
     }
 
@@ -338,3 +360,6 @@ fn unseal<T: serde::de::DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T
     }
     codec::decode(content).map_err(|error| damaged(error.to_string()))
 }
+
+#[cfg(test)]
+mod tests;

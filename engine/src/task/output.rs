@@ -129,3 +129,6 @@ fn deliver(writer: &ElementWriter, element: StreamElement) -> Result<(), Receive
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

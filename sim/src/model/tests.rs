@@ -1,3 +1,5 @@
+//! The model against small pipelines whose results are known.
+
 use std::time::Duration;
 
 use proptest::prelude::*;

@@ -1,0 +1,276 @@
+//! Leaders over one directory, and files that are not what they should be.
+
+use std::{fs, sync::Arc};
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::{env::Env, storage::LocalFileSystem};
+
+/// Runs a test with a directory of its own in the host world.
+fn in_directory<F: Future<Output = ()>>(test: impl FnOnce(Directory) -> F) {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("job");
+    let run = |env: Env| test(Directory { file_system: Arc::new(LocalFileSystem::new(env)), path });
+    Env::run_on_host(1, run).unwrap();
+}
+
+/// The checkpoint directory of a job.
+struct Directory {
+    file_system: SharedFileSystem,
+    path: PathBuf,
+}
+
+impl Directory {
+    async fn take_over(&self, token: u64) -> Result<(CheckpointStore, Takeover)> {
+        CheckpointStore::take_over(self.file_system.clone(), self.path.clone(), token).await
+    }
+
+    fn log_entry(&self, sequence: u64) -> PathBuf {
+        self.path.join("ha").join(entry_name(sequence))
+    }
+}
+
+fn metadata(checkpoint_id: u64) -> CheckpointMetadata {
+    CheckpointMetadata {
+        checkpoint_id: CheckpointId(checkpoint_id),
+        attempt: Attempt(1),
+        triggered_at: Timestamp(1_000),
+        max_parallelism: 128,
+        subtasks: BTreeMap::new(),
+    }
+}
+
+async fn take_checkpoint(store: &mut CheckpointStore, checkpoint_id: u64) -> Result<()> {
+    store.prepare(CheckpointId(checkpoint_id)).await?;
+    store.write_metadata(&metadata(checkpoint_id)).await?;
+    store.complete(CheckpointId(checkpoint_id)).await
+}
+
+fn ids(ids: &[u64]) -> Vec<CheckpointId> {
+    ids.iter().copied().map(CheckpointId).collect()
+}
+
+#[test]
+fn the_first_leader_finds_nothing() {
+    in_directory(|directory| async move {
+        let (_, found) = directory.take_over(1).await.unwrap();
+        let nothing = Takeover {
+            epoch: Epoch(1),
+            latest_completed: None,
+            retained: Vec::new(),
+            abandoned: Vec::new(),
+            next_checkpoint_id: CheckpointId(1),
+            finished: false,
+        };
+        assert_eq!(found, nothing);
+    });
+}
+
+#[test]
+fn a_takeover_finds_the_newest_completed_checkpoint_and_an_id_that_nobody_used() {
+    in_directory(|directory| async move {
+        let (mut first, _) = directory.take_over(1).await.unwrap();
+        take_checkpoint(&mut first, 1).await.unwrap();
+        take_checkpoint(&mut first, 2).await.unwrap();
+        first.discard(CheckpointId(1)).await.unwrap();
+        // Written whole, but the leader died before it was completed.
+        first.prepare(CheckpointId(3)).await.unwrap();
+        first.write_metadata(&metadata(3)).await.unwrap();
+
+        let (second, found) = directory.take_over(2).await.unwrap();
+        let expected = Takeover {
+            epoch: Epoch(2),
+            latest_completed: Some(CheckpointId(2)),
+            retained: ids(&[2]),
+            abandoned: ids(&[3]),
+            next_checkpoint_id: CheckpointId(4),
+            finished: false,
+        };
+        assert_eq!(found, expected);
+        assert_eq!(second.read_metadata(CheckpointId(2)).await.unwrap(), metadata(2));
+    });
+}
+
+#[test]
+fn of_two_leaders_the_older_one_can_complete_nothing() {
+    in_directory(|directory| async move {
+        let (mut older, _) = directory.take_over(1).await.unwrap();
+        older.prepare(CheckpointId(1)).await.unwrap();
+        older.write_metadata(&metadata(1)).await.unwrap();
+        let (mut newer, found) = directory.take_over(2).await.unwrap();
+        assert_eq!(found.latest_completed, None);
+
+        let error = older.complete(CheckpointId(1)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Fenced);
+        let error = older.finish().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Fenced);
+
+        take_checkpoint(&mut newer, found.next_checkpoint_id.0).await.unwrap();
+        let (_, found) = directory.take_over(3).await.unwrap();
+        assert_eq!(found.latest_completed, Some(CheckpointId(2)), "the id of the fenced checkpoint is not used again");
+    });
+}
+
+#[test]
+fn a_fenced_leader_deletes_nothing_of_its_successor() {
+    in_directory(|directory| async move {
+        let (mut older, _) = directory.take_over(1).await.unwrap();
+        let (mut newer, _) = directory.take_over(2).await.unwrap();
+        take_checkpoint(&mut newer, 1).await.unwrap();
+        // The older one still believes to lead: it fails to begin its checkpoint 1, and clears that away.
+        assert_eq!(older.prepare(CheckpointId(1)).await.unwrap_err().kind(), ErrorKind::Unavailable);
+        older.discard(CheckpointId(1)).await.unwrap();
+        assert_eq!(newer.read_metadata(CheckpointId(1)).await.unwrap(), metadata(1));
+    });
+}
+
+#[test]
+fn an_id_is_not_used_again_when_no_trace_of_it_is_left() {
+    in_directory(|directory| async move {
+        let (mut first, _) = directory.take_over(1).await.unwrap();
+        first.prepare(CheckpointId(1)).await.unwrap();
+        let (second, found) = directory.take_over(2).await.unwrap();
+        assert_eq!((found.abandoned, found.next_checkpoint_id), (ids(&[1]), CheckpointId(2)));
+        second.discard(CheckpointId(1)).await.unwrap();
+        let (mut third, found) = directory.take_over(3).await.unwrap();
+        assert_eq!((found.abandoned, found.next_checkpoint_id), (ids(&[]), CheckpointId(2)));
+
+        // The first one still believes to own its checkpoint 1, whoever completes what meanwhile.
+        take_checkpoint(&mut third, found.next_checkpoint_id.0).await.unwrap();
+        first.discard(CheckpointId(1)).await.unwrap();
+        assert_eq!(third.read_metadata(CheckpointId(2)).await.unwrap(), metadata(2));
+    });
+}
+
+#[test]
+fn a_leader_deletes_what_it_found_and_what_it_made() {
+    in_directory(|directory| async move {
+        let (mut first, _) = directory.take_over(1).await.unwrap();
+        take_checkpoint(&mut first, 1).await.unwrap();
+        first.prepare(CheckpointId(2)).await.unwrap();
+        let (mut second, _) = directory.take_over(2).await.unwrap();
+        take_checkpoint(&mut second, 3).await.unwrap();
+        for checkpoint_id in 1..=3 {
+            second.discard(CheckpointId(checkpoint_id)).await.unwrap();
+        }
+        let left = fs::read_dir(&directory.path).unwrap().count();
+        assert_eq!(left, 1, "the leader's log only");
+    });
+}
+
+#[test]
+fn two_leaders_with_one_token_are_still_two() {
+    in_directory(|directory| async move {
+        let (mut older, _) = directory.take_over(7).await.unwrap();
+        let (_, found) = directory.take_over(7).await.unwrap();
+        assert_eq!(found.epoch, Epoch(2));
+        let error = older.complete(CheckpointId(1)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Fenced);
+    });
+}
+
+#[test]
+fn completing_again_after_an_unknown_outcome_completes_once() {
+    in_directory(|directory| async move {
+        let (mut store, _) = directory.take_over(1).await.unwrap();
+        take_checkpoint(&mut store, 1).await.unwrap();
+        // As if the answer to the first try had been lost.
+        store.next_sequence -= 1;
+        store.complete(CheckpointId(1)).await.unwrap();
+        let (_, found) = directory.take_over(2).await.unwrap();
+        assert_eq!(found.retained, ids(&[1]));
+    });
+}
+
+#[test]
+fn a_job_that_has_ended_is_found_ended() {
+    in_directory(|directory| async move {
+        let (mut store, _) = directory.take_over(1).await.unwrap();
+        store.finish().await.unwrap();
+        let (_, found) = directory.take_over(2).await.unwrap();
+        assert!(found.finished);
+    });
+}
+
+#[test]
+fn an_id_whose_directory_exists_cannot_be_prepared_again() {
+    in_directory(|directory| async move {
+        let (mut store, _) = directory.take_over(1).await.unwrap();
+        store.prepare(CheckpointId(1)).await.unwrap();
+        assert_eq!(store.prepare(CheckpointId(1)).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    });
+}
+
+#[test]
+fn a_damaged_entry_of_the_log_stops_the_takeover_instead_of_being_skipped() {
+    in_directory(|directory| async move {
+        let (mut store, _) = directory.take_over(1).await.unwrap();
+        take_checkpoint(&mut store, 1).await.unwrap();
+        let entry = directory.log_entry(1);
+        let mut bytes = fs::read(&entry).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&entry, &bytes).unwrap();
+        let error = directory.take_over(2).await.err().expect("a damaged log is not read over");
+        assert_eq!(error.kind(), ErrorKind::CorruptState);
+        assert!(error.to_string().contains("0000000001 is damaged: its checksum does not match"), "{error}");
+    });
+}
+
+#[test]
+fn a_checkpoint_that_is_not_there_is_told_from_a_damaged_one() {
+    in_directory(|directory| async move {
+        let (store, _) = directory.take_over(1).await.unwrap();
+        let error = store.read_metadata(CheckpointId(9)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::CorruptState);
+        assert!(error.to_string().contains("there is no checkpoint at"), "{error}");
+    });
+}
+
+#[test]
+fn discarding_twice_is_harmless() {
+    in_directory(|directory| async move {
+        let (mut store, _) = directory.take_over(1).await.unwrap();
+        take_checkpoint(&mut store, 1).await.unwrap();
+        store.discard(CheckpointId(1)).await.unwrap();
+        store.discard(CheckpointId(1)).await.unwrap();
+        assert!(!directory.path.join("chk-1").exists());
+    });
+}
+
+/// What is wrong with the bytes, as the message says it.
+#[track_caller]
+fn expect_damage(bytes: &[u8], what: &str) {
+    let error = decode_metadata(Path::new("chk-1/_metadata"), bytes).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::CorruptState);
+    assert!(error.to_string().contains(&format!("chk-1/_metadata is damaged: {what}")), "{error}");
+}
+
+#[test]
+fn each_kind_of_damage_has_its_own_words() {
+    let whole = seal(&metadata(1));
+    assert_eq!(decode_metadata(Path::new("_metadata"), &whole).unwrap(), metadata(1));
+
+    expect_damage(&[], "it has 0 bytes, not even a header");
+    expect_damage(&whole[..8], "it has 8 bytes, not even a header");
+    expect_damage(&[b"ELF!", &whole[4..]].concat(), "it does not start like a tidegate file");
+    expect_damage(&[&whole[..4], &[9], &whole[5..]].concat(), "format version 9, this program reads version 1");
+    expect_damage(&[&whole[..], b"!"].concat(), "its checksum does not match its content");
+    // Whole, but something else.
+    expect_damage(&seal(&"text"), "cannot decode");
+}
+
+#[test]
+fn no_torn_and_no_flipped_metadata_is_ever_accepted() {
+    let whole = seal(&metadata(1));
+    for length in 0..whole.len() {
+        let torn = decode_metadata(Path::new("_metadata"), &whole[..length]);
+        assert_eq!(torn.unwrap_err().kind(), ErrorKind::CorruptState, "torn after {length} bytes");
+    }
+    for bit in 0..whole.len() * 8 {
+        let mut flipped = whole.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        let read = decode_metadata(Path::new("_metadata"), &flipped);
+        assert_eq!(read.unwrap_err().kind(), ErrorKind::CorruptState, "bit {bit} flipped");
+    }
+}

@@ -1,0 +1,134 @@
+//! Credit: what leaves, what waits, in which order.
+
+use super::*;
+use crate::{
+    env::channel::mpsc,
+    record::StreamRecord,
+    state::KeyGroups,
+    task::{
+        mailbox::mailbox,
+        partitioner::{forward, rebalance},
+    },
+    time::Timestamp,
+};
+
+const CHANNEL_CREDIT: u32 = 2;
+
+/// Outputs with one edge, whose receivers are mailboxes of this test.
+struct Bench {
+    outputs: Outputs,
+    receivers: Vec<mpsc::Receiver<TaskEvent>>,
+}
+
+impl Bench {
+    fn unconnected(channels: usize) -> Self {
+        let mut outputs = Outputs::new();
+        let factory = if channels == 1 { forward() } else { rebalance::<u64>() };
+        outputs.add_edge(factory(channels, KeyGroups::new(128).unwrap()), channels, CHANNEL_CREDIT);
+        Self { outputs, receivers: Vec::new() }
+    }
+
+    fn connected(channels: usize) -> Self {
+        let mut bench = Self::unconnected(channels);
+        (0..channels).for_each(|channel| bench.connect(channel));
+        bench
+    }
+
+    fn connect(&mut self, channel: usize) {
+        let (mailbox, receiver) = mailbox(1, 16);
+        self.receivers.push(receiver);
+        self.outputs.connect(channel, ElementWriter::Local { mailbox, channel }).unwrap();
+    }
+
+    fn emit(&mut self, values: &[u64]) {
+        let records = values.iter().map(|value| StreamRecord::new(*value, Timestamp(0)));
+        self.outputs.emit(AnyBatch::new(records.collect())).unwrap();
+    }
+
+    /// What has arrived at a channel since the last call, control elements by their names.
+    fn arrived(&mut self, channel: usize) -> Vec<String> {
+        let mut arrived = Vec::new();
+        while let Ok(event) = self.receivers[channel].try_recv() {
+            let TaskEvent::Element { element, .. } = event else { panic!("outputs send elements only, not {event:?}") };
+            arrived.push(match element {
+                StreamElement::Batch(batch) => {
+                    let values: Vec<u64> = batch.into_typed::<u64>().into_iter().map(|record| record.value).collect();
+                    format!("{values:?}")
+                }
+                StreamElement::Watermark(watermark) => format!("watermark {watermark}"),
+                other => panic!("not sent by this test: {other:?}"),
+            });
+        }
+        arrived
+    }
+}
+
+#[test]
+fn a_channel_sends_as_much_as_its_credit_and_keeps_the_rest_in_order() {
+    let mut bench = Bench::connected(1);
+    (1..=4).for_each(|value| bench.emit(&[value]));
+    assert_eq!(bench.arrived(0), ["[1]", "[2]"]);
+    assert!(!bench.outputs.is_available());
+
+    bench.outputs.add_credit(0, 1).unwrap();
+    assert_eq!(bench.arrived(0), ["[3]"]);
+    assert!(!bench.outputs.is_available(), "one element still waits");
+
+    bench.outputs.add_credit(0, 2).unwrap();
+    assert_eq!(bench.arrived(0), ["[4]"]);
+    assert!(bench.outputs.is_available());
+    bench.emit(&[5]);
+    assert_eq!(bench.arrived(0), ["[5]"], "credit that was left over is not lost");
+}
+
+#[test]
+fn nothing_is_lost_before_the_receiver_is_connected() {
+    let mut bench = Bench::unconnected(1);
+    bench.emit(&[1]);
+    bench.outputs.add_credit(0, 1).unwrap();
+    bench.emit(&[2]);
+    assert!(!bench.outputs.is_available());
+    bench.connect(0);
+    assert_eq!(bench.arrived(0), ["[1]", "[2]"]);
+    assert!(bench.outputs.is_available());
+}
+
+#[test]
+fn a_control_element_costs_credit_and_does_not_overtake_records() {
+    let mut bench = Bench::connected(1);
+    (1..=3).for_each(|value| bench.emit(&[value]));
+    bench.outputs.broadcast(&StreamElement::Watermark(Timestamp(7))).unwrap();
+    assert_eq!(bench.arrived(0), ["[1]", "[2]"]);
+    bench.outputs.add_credit(0, 1).unwrap();
+    assert_eq!(bench.arrived(0), ["[3]"]);
+    bench.outputs.add_credit(0, 1).unwrap();
+    assert_eq!(bench.arrived(0), [format!("watermark {}", Timestamp(7))]);
+}
+
+#[test]
+fn a_channel_without_credit_does_not_hold_up_another_one() {
+    let mut bench = Bench::connected(2);
+    (0..3).for_each(|round| bench.emit(&[2 * round, 2 * round + 1]));
+    assert_eq!(bench.arrived(0), ["[0]", "[2]"]);
+    assert_eq!(bench.arrived(1), ["[1]", "[3]"]);
+    bench.outputs.add_credit(1, 1).unwrap();
+    assert_eq!(bench.arrived(1), ["[5]"]);
+    assert_eq!(bench.arrived(0), [""; 0]);
+    assert!(!bench.outputs.is_available(), "channel 0 still waits");
+}
+
+#[test]
+fn outputs_without_edges_swallow_everything_and_stay_available() {
+    let mut outputs = Outputs::new();
+    outputs.emit(AnyBatch::new(vec![StreamRecord::new(1u64, Timestamp(0))])).unwrap();
+    outputs.broadcast(&StreamElement::EndOfPartition).unwrap();
+    assert!(outputs.is_available());
+}
+
+#[test]
+fn a_receiver_that_is_gone_is_noticed() {
+    let mut bench = Bench::connected(1);
+    bench.receivers.clear();
+    let gone = bench.outputs.broadcast(&StreamElement::EndOfPartition);
+    assert_eq!(gone, Err(ReceiverGone));
+}
