@@ -117,7 +117,8 @@ fn to_file(directory: &Path, input: &str) -> Sink {
 #[test]
 fn running_aggregates_emit_every_update_or_only_the_last() {
     let rows = vec![row!["a", 1], row!["a", 2], row!["b", None::<i64>], row!["a", 3]];
-    for (emit, expected) in [(Emit::Updates, vec!["a,1,1", "a,2,3", "a,3,6", "b,1,"]), (Emit::Final, vec!["a,3,6", "b,1,"])]
+    for (emit, expected) in
+        [(Emit::Updates, vec!["a,1,1", "a,2,3", "a,3,6", "b,1,"]), (Emit::Final, vec!["a,3,6", "b,1,"])]
     {
         let aggregates = vec![Assignment::new("n", "count()"), Assignment::new("total", "sum(v)")];
         let operation = Operation::Aggregate(AggregateOperation { key: vec!["k".into()], aggregates, emit });
@@ -181,10 +182,7 @@ fn what_the_engine_cannot_do_is_refused_by_name() {
         .stage(Stage::new("sessions", "numbers", Operation::Window(window)))
         .sink(Sink::new("out", "sessions", SinkKind::Discard));
     let error = pipeline.compile().map(|_| ()).unwrap_err().to_string();
-    assert_eq!(
-        error,
-        "wrong configuration: `sessions` asks for session windows, which the engine does not have yet"
-    );
+    assert_eq!(error, "wrong configuration: `sessions` asks for session windows, which the engine does not have yet");
 }
 
 #[test]

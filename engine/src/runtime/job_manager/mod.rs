@@ -148,6 +148,8 @@ enum JobManagerEvent {
 }
 
 const MAILBOX: usize = 1024;
+/// How long the end of a job waits for its task managers to go.
+const DISMISSAL_TIMEOUT: Duration = Duration::from_secs(2);
 const TAKE_OVER_PAUSE: Duration = Duration::from_millis(500);
 /// An epoch's attempts are numbered from its own thousand on.
 const ATTEMPTS_PER_EPOCH: u32 = 1000;
@@ -234,11 +236,29 @@ impl JobManager {
         };
         acceptor.abort();
         if ended.is_ok() {
-            for session in this.sessions.values() {
-                let _ = session.outgoing.try_send(ToTaskManager::Shutdown);
-            }
+            this.dismiss(&mut events).await;
         }
         Ok((ended, this.setup, this.summary))
+    }
+
+    /// Sends the task managers away and sees them go: this process may end right after, and with it what it had to say.
+    async fn dismiss(&mut self, events: &mut mpsc::Receiver<JobManagerEvent>) {
+        for session in self.sessions.values() {
+            let _ = session.outgoing.try_send(ToTaskManager::Shutdown);
+        }
+        let env = self.setup.env.clone();
+        let deadline = env.now().saturating_add(DISMISSAL_TIMEOUT);
+        while self.sessions.values().any(|session| session.task_manager.is_some()) {
+            match env.until(Some(deadline), events.recv()).await {
+                Some(Some(JobManagerEvent::Disconnected { session, .. })) => {
+                    self.sessions.remove(&session);
+                }
+                Some(Some(
+                    JobManagerEvent::Accepted(_) | JobManagerEvent::Message { .. } | JobManagerEvent::Storage(_),
+                )) => {}
+                Some(None) | None => return,
+            }
+        }
     }
 
     fn new(
