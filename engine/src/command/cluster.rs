@@ -11,7 +11,7 @@ use super::{
     narrator::Narrator,
     on_host,
     program::PipelinePrograms,
-    run::{conclude, prepare},
+    run::{Start, conclude, prepare},
     threads, unless_interrupted,
 };
 use crate::{
@@ -63,7 +63,7 @@ pub(super) fn lead(arguments: JobManagerArguments) -> Result<Ending> {
     let job = Job::read(&pipeline)?;
     on_host(1, |env| async move {
         check_address(&env, &address).await?;
-        let Some(narrator) = prepare(&env, &job, from.clone()).await? else { return Ok(Ending::Done) };
+        let Some(Start { narrator, from }) = prepare(&env, &job, from).await? else { return Ok(Ending::Done) };
         eprintln!("{}: job manager at {address}, waits for {} slots", job.name(), job.program.graph.slots());
         let leading = JobManager::run(JobManagerSetup {
             name: "jobmanager".into(),
@@ -107,8 +107,8 @@ pub(super) fn serve(arguments: TaskManagerArguments) -> Result<Ending> {
         return Err(Error::new(ErrorKind::Configuration, message).with_hint("give HOST:PORT"));
     }
     on_host(threads(wanted_threads), |env| async move {
-        let narrator = Arc::new(Narrator::new(id.as_str()));
-        eprintln!("{id}: task manager with {slots} slots, works for the job manager at {job_manager}");
+        let narrator = Arc::new(Narrator::of_task_manager(id.as_str()));
+        eprintln!("{id}: task manager with {slots} slots, looks for the job manager at {job_manager}");
         let serving = TaskManager::run(TaskManagerSetup {
             id: TaskManagerId(id.clone()),
             slots: slots.get(),

@@ -20,7 +20,15 @@ pub(super) struct Narrator {
     directory: Option<PathBuf>,
     /// A checkpoint to start from, if the job has none of its own.
     given: Option<PathBuf>,
+    registration: Registration,
     seen: Mutex<Seen>,
+}
+
+/// Whether it matters to the user that a task manager found its job manager.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Registration {
+    Told,
+    Silent,
 }
 
 #[derive(Default)]
@@ -46,16 +54,20 @@ struct BadRecords {
 const EXAMPLES: usize = 3;
 
 impl Narrator {
-    pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), directory: None, given: None, seen: Mutex::default() }
+    /// For the process of a job, with the places of the job's checkpoints and its newest one.
+    pub fn of_job(
+        name: impl Into<String>,
+        directory: Option<PathBuf>,
+        newest: Option<CheckpointId>,
+        given: Option<PathBuf>,
+    ) -> Self {
+        let seen = Mutex::new(Seen { newest, ..Seen::default() });
+        Self { name: name.into(), directory, given, registration: Registration::Silent, seen }
     }
 
-    /// With the places of the job's checkpoints, and its newest one.
-    pub fn of_job(mut self, directory: Option<PathBuf>, newest: Option<CheckpointId>, given: Option<PathBuf>) -> Self {
-        self.directory = directory;
-        self.given = given;
-        self.seen().newest = newest;
-        self
+    /// For the process of a task manager.
+    pub fn of_task_manager(name: impl Into<String>) -> Self {
+        Self { registration: Registration::Told, ..Self::of_job(name, None, None, None) }
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -115,6 +127,9 @@ impl Narrator {
 impl Observer for Narrator {
     fn observe(&self, fact: &Fact<'_>) -> Directive {
         match (fact.moment, fact.step) {
+            (Moment::After, Step::Register) if self.registration == Registration::Told => {
+                eprintln!("{}: registered with the job manager", self.name);
+            }
             (Moment::Before, Step::Deploy) => self.deployed_from(fact.checkpoint_id),
             (Moment::After, Step::Completion) => self.seen().newest = fact.checkpoint_id,
             (Moment::After, Step::LateRecord) => self.seen().late_records += 1,
@@ -162,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_bad_record_that_is_read_again_counts_once() {
-        let narrator = Arc::new(Narrator::new("job"));
+        let narrator = Arc::new(Narrator::of_job("job", None, None, None));
         let observer: Arc<dyn Observer> = narrator.clone();
         let reporter = Reporter::new(Subject::node("taskmanager-1"), Attempt(1), observer).subtask("in#0", Attempt(1));
         for detail in ["f.csv:3 at byte 20: no", "f.csv at byte 20: no", "f.csv:4 at byte 30: no: at byte 7: no"] {

@@ -40,31 +40,44 @@ pub(super) fn run(arguments: RunArguments) -> Result<Ending> {
     let job = Job::read(&arguments.pipeline)?;
     job.check_inputs()?;
     on_host(threads(arguments.threads), |env| async move {
-        let Some(narrator) = prepare(&env, &job, arguments.from.clone()).await? else { return Ok(Ending::Done) };
+        let Some(Start { narrator, from }) = prepare(&env, &job, arguments.from).await? else {
+            return Ok(Ending::Done);
+        };
         let mut cluster = LocalCluster::new(job.config.clone());
         cluster.task_managers = arguments.task_managers.get();
-        cluster.restore_from = arguments.from;
+        cluster.restore_from = from;
         cluster.observer = narrator.clone();
         let program = job.program.clone();
         conclude(&env, &job, &narrator, async { cluster.run(&env, program).await }).await
     })
 }
 
+/// How a job starts.
+pub(super) struct Start {
+    /// Who tells the user what happens.
+    pub narrator: Arc<Narrator>,
+    /// The checkpoint that the user gave, if the job has none of its own.
+    pub from: Option<PathBuf>,
+}
+
 /// Finds out what earlier runs left, and says so; `None` if there is nothing to do.
-pub(super) async fn prepare(env: &Env, job: &Job, from: Option<PathBuf>) -> Result<Option<Arc<Narrator>>> {
+pub(super) async fn prepare(env: &Env, job: &Job, from: Option<PathBuf>) -> Result<Option<Start>> {
     let file_system: SharedFileSystem = Arc::new(LocalFileSystem::new(env.clone()));
-    let newest = match job.earlier(&file_system).await? {
-        Earlier::Nothing => None,
-        Earlier::Unfinished(newest) => Some(newest),
+    let (newest, from) = match job.earlier(&file_system).await? {
+        Earlier::Nothing => (None, from),
+        Earlier::Unfinished(newest) => {
+            if let Some(given) = from {
+                job.say_ignored(&given, newest);
+            }
+            (Some(newest), None)
+        }
         Earlier::Finished => {
             job.say_finished();
             return Ok(None);
         }
     };
-    if let (Some(given), Some(newest)) = (&from, newest) {
-        job.say_ignored(given, newest);
-    }
-    Ok(Some(Arc::new(Narrator::new(job.name()).of_job(job.directory(), newest, from))))
+    let narrator = Arc::new(Narrator::of_job(job.name(), job.directory(), newest, from.clone()));
+    Ok(Some(Start { narrator, from }))
 }
 
 /// Leads the job to its end and says how it ended.

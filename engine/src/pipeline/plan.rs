@@ -519,9 +519,7 @@ impl Planner<'_> {
         let mut taken: BTreeMap<PathBuf, &str> = BTreeMap::new();
         for (index, sink) in pipeline.sinks.iter().enumerate() {
             let SinkKind::File(file) = &sink.kind else { continue };
-            // `./out/a/` and `out//a` are `out/a`.
-            let directory = Path::new(&file.path).components().filter(|part| *part != Component::CurDir).collect();
-            if let Some(other) = taken.insert(directory, &sink.name) {
+            if let Some(other) = taken.insert(plain_path(&file.path), &sink.name) {
                 let message = format!("the sink `{other}` writes into the directory `{}` already", file.path);
                 let problem = Problem::new(sink_place(index).key("path"), message);
                 self.problems.push(problem.with_hint("give each file sink a directory of its own"));
@@ -552,6 +550,21 @@ impl Planner<'_> {
             }
         }
     }
+}
+
+/// A path as few words as say the same: `./out/x/..//a/` is `out/a`. Links are not looked at.
+fn plain_path(path: &str) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in Path::new(path).components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir if matches!(plain.components().next_back(), Some(Component::Normal(_))) => {
+                plain.pop();
+            }
+            Component::ParentDir | Component::Prefix(_) | Component::RootDir | Component::Normal(_) => plain.push(part),
+        }
+    }
+    plain
 }
 
 fn without_late(name: &str) -> &str {

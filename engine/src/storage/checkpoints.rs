@@ -322,8 +322,9 @@ fn unseal<T: serde::de::DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T
     let damaged = |what: String| {
         Error::new(ErrorKind::CorruptState, format!("{} is damaged: {what}", path.display()))
             .with_hint(
-                "move the job's checkpoint directory away and start from a checkpoint in it that is whole with --from PATH, \
-                 into empty output directories; or start from the beginning, without --from",
+                "move the job's checkpoint directory away; then start from a checkpoint in it that is whole with --from PATH, \
+                 after removing the output files of later checkpoints (part-SUBTASK-CHECKPOINT-…), or from the beginning, \
+                 after removing all of them",
             )
     };
     let Some((header, content)) = bytes.split_at_checked(9) else {

@@ -92,7 +92,10 @@ fn a_quote_that_never_closes_is_named_by_its_line() {
 
 #[test]
 fn a_file_that_lacks_a_column_is_refused_at_its_header() {
-    refuses_the_record(b"name\na\n", &["in.csv:1 at byte 0", "the header names the columns", "name, number"]);
+    refuses_the_record(
+        b"name\na\n",
+        &["in.csv:1 at byte 0", "the header names the columns name, expected name,number"],
+    );
 }
 
 /// The pipeline is refused before anything runs: no output, no checkpoints.
@@ -123,7 +126,7 @@ fn missing_input_is_found_before_anything_runs() {
 #[test]
 fn an_unknown_operator_is_named_by_line_with_the_nearest_one() {
     let stage = "[[stage]]\nname = \"some\"\nop = \"fliter\"\ncondition = \"number > 1\"\n";
-    refuses_the_pipeline(|_, text| text + stage, &["job.toml:20:", "unknown operator `fliter`", "hint: ", "filter"]);
+    refuses_the_pipeline(|_, text| text + stage, &["job.toml:21:", "unknown operator `fliter`", "hint: ", "filter"]);
 }
 
 #[test]
@@ -149,7 +152,7 @@ fn two_sinks_in_one_directory_are_refused_however_it_is_written() {
             let path = workspace.text(way);
             format!("[[sink]]\nname = \"twin\"\ntype = \"file\"\ninput = \"numbers\"\npath = \"{path}\"\n")
         };
-        let parts = ["job.toml:22:", "the sink `files` writes into the directory", "already", "hint: "];
+        let parts = ["job.toml:23:", "the sink `files` writes into the directory", "already", "hint: "];
         refuses_the_pipeline(|workspace, text| text + &twin(workspace), &parts);
     }
 }
@@ -201,7 +204,11 @@ fn a_failure_is_told_and_tried_again_as_the_restart_strategy_says() {
         let text = pipeline(&workspace, "", "").replace("\"restart-strategy.type\" = \"none\"", &strategy);
         let path = workspace.write("job.toml", text);
         let exit = Process::run(&env, &["run", &path]).await;
-        assert_error(&exit, 1, &["job failed", "numbers#0", "column `number` holds `x`"]);
+        assert_error(
+            &exit,
+            1,
+            &["job failed: all 2 restarts", "numbers -> files#0: bad record", "column `number` holds `x`"],
+        );
         assert_eq!(exit.said.matches("job: restarts from the beginning").count(), 2, "{}", exit.said);
     });
 }
@@ -249,20 +256,75 @@ async fn refuses_damage(env: &Env, workspace: &Workspace, pipeline: &str, file: 
 fn damaged_checkpoint_metadata_is_refused_and_changes_nothing() {
     on_host(|env| async move {
         let (workspace, pipeline) = killed_job(&env).await;
-        let listed = Process::run(&env, &["checkpoints", &pipeline]).await;
-        assert!(listed.said.contains("flights: unfinished"), "{}", listed.said);
-        let newest = resumed_from(&env, &pipeline).await;
+        let newest = *kept_checkpoints(&env, &pipeline).await.last().unwrap();
         let file = workspace.path(&format!("checkpoints/flights/chk-{newest}/_metadata"));
         refuses_damage(&env, &workspace, &pipeline, file, "_metadata").await;
     });
 }
 
-/// The newest completed checkpoint, as a resumed run names it.
-async fn resumed_from(env: &Env, pipeline: &str) -> u64 {
+/// The checkpoints that the command lists, the newest last.
+async fn kept_checkpoints(env: &Env, pipeline: &str) -> Vec<u64> {
     let listed = Process::run(env, &["checkpoints", pipeline]).await;
     assert_eq!(listed.code, Some(0), "{}", listed.said);
-    let row = listed.said.lines().last().unwrap();
-    row.split_whitespace().next().unwrap().parse().unwrap()
+    assert!(listed.said.starts_with("flights: unfinished, "), "{}", listed.said);
+    let id = |row: &str| row.split_whitespace().next().unwrap().parse().unwrap();
+    listed.said.lines().skip(2).map(id).collect()
+}
+
+#[test]
+fn with_the_newest_checkpoint_damaged_the_hint_leads_to_the_right_result_from_an_older_one() {
+    on_host(|env| async move {
+        let workspace = Workspace::new();
+        let pipeline = workspace.flights(Flights { parallelism: 2, rate: Some(2000), splits: false });
+        let text = fs::read_to_string(&pipeline).unwrap();
+        let retained = "[config]\n\"execution.checkpointing.num-retained\" = 3\n";
+        fs::write(&pipeline, text.replace("[config]\n", retained)).unwrap();
+        let process = Process::start(&env, &["run", &pipeline]);
+        workspace.appears(&env, "checkpoints/flights/ha/0000000010").await;
+        process.kill();
+        let kept = kept_checkpoints(&env, &pipeline).await;
+        let [.., older, newest] = kept[..] else { panic!("{kept:?}") };
+        let damaged = format!("checkpoints/flights/chk-{newest}/_metadata");
+        workspace.write(&damaged, "damaged");
+        let exit = Process::run(&env, &["run", &pipeline]).await;
+        assert_error(&exit, 1, &["_metadata is damaged", "move the job's checkpoint directory away"]);
+
+        fs::rename(workspace.path("checkpoints"), workspace.path("moved")).unwrap();
+        for sink in ["hourly", "carriers"] {
+            for name in workspace.committed_files(sink) {
+                let checkpoint: u64 = name.split('-').nth(2).unwrap().parse().unwrap();
+                if checkpoint > older {
+                    fs::remove_file(workspace.path(sink).join(name)).unwrap();
+                }
+            }
+        }
+        let from = workspace.text(&format!("moved/flights/chk-{older}"));
+        let exit = Process::run(&env, &["run", &pipeline, "--from", &from]).await;
+        assert_eq!(exit.code, Some(0), "{}", exit.said);
+        assert!(exit.said.contains(&format!("flights: starts from checkpoint {older} ({from})")), "{}", exit.said);
+        let Expected { hourly, carriers } = expected();
+        assert_eq!(workspace.committed("hourly"), hourly);
+        assert_eq!(workspace.committed("carriers"), carriers);
+        workspace.assert_settled("hourly");
+    });
+}
+
+#[test]
+fn a_second_run_takes_the_job_over_and_the_first_one_ends_without_a_trace_in_the_output() {
+    on_host(|env| async move {
+        let workspace = Workspace::new();
+        let pipeline = workspace.flights(Flights { parallelism: 2, rate: Some(2000), splits: false });
+        let first = Process::start(&env, &["run", &pipeline]);
+        workspace.appears(&env, "checkpoints/flights/ha/0000000002").await;
+        let second = Process::start(&env, &["run", &pipeline]);
+        let fenced = first.exit().await;
+        assert_error(&fenced, 1, &["another job manager has taken over this job"]);
+        let exit = second.exit().await;
+        assert_eq!(exit.code, Some(0), "{}", exit.said);
+        let Expected { hourly, carriers } = expected();
+        assert_eq!(workspace.committed("hourly"), hourly);
+        assert_eq!(workspace.committed("carriers"), carriers);
+    });
 }
 
 #[test]
@@ -286,8 +348,10 @@ fn an_interrupted_job_says_how_to_go_on_and_a_finished_one_runs_nothing() {
         assert_eq!(exit.code, Some(130), "{}", exit.said);
         assert!(exit.said.contains("interrupted; the same command goes on from checkpoint"), "{}", exit.said);
 
-        let exit = Process::run(&env, &["run", &pipeline]).await;
+        let none = workspace.text("none");
+        let exit = Process::run(&env, &["run", &pipeline, "-s", &none]).await;
         assert_eq!(exit.code, Some(0), "{}", exit.said);
+        assert!(exit.said.contains("none is left aside, for the job has unfinished work of its own"), "{}", exit.said);
         assert!(exit.said.contains("resumes unfinished work from checkpoint"), "{}", exit.said);
         assert!(exit.said.contains("finished in"), "{}", exit.said);
         let Expected { hourly, .. } = expected();

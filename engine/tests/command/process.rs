@@ -67,17 +67,6 @@ impl Process {
         exit.unwrap_or_else(|| panic!("`tidegate {}` hangs; it said:\n{}", self.name, self.said))
     }
 
-    /// Waits until it has said something.
-    pub async fn says(&mut self, text: &str) {
-        let deadline = self.env.now().saturating_add(BOUND);
-        while !self.said.contains(text) {
-            match self.env.until(Some(deadline), self.lines.recv()).await {
-                Some(Some(line)) => self.note(&line),
-                Some(None) | None => panic!("`tidegate {}` never said `{text}`, but:\n{}", self.name, self.said),
-            }
-        }
-    }
-
     fn note(&mut self, line: &str) {
         self.said.push_str(line);
         self.said.push('\n');

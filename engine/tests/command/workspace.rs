@@ -107,15 +107,6 @@ impl Workspace {
         assert_eq!(self.staged(sink), Vec::<String>::new());
     }
 
-    /// The numbers of the completed checkpoints whose directories are there, newest last.
-    pub fn kept_checkpoints(&self, job: &str) -> Vec<u64> {
-        let Ok(entries) = fs::read_dir(self.path("checkpoints").join(job)) else { return Vec::new() };
-        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let mut kept: Vec<u64> = names.filter_map(|name| name.strip_prefix("chk-")?.parse().ok()).collect();
-        kept.sort_unstable();
-        kept
-    }
-
     /// Waits until a file is there.
     pub async fn appears(&self, env: &Env, name: &str) {
         let deadline = env.now().saturating_add(BOUND);

@@ -273,8 +273,10 @@ impl JobManager {
         let restart = RestartStrategy::new(&select(setup.config.restart.as_ref(), None, mode));
         // Attempts of different leaders must differ: staged output and state files carry them in their names.
         let first_attempt = Attempt((leadership.epoch.0 as u32).wrapping_mul(ATTEMPTS_PER_EPOCH) + 1);
+        // Output carries the checkpoint's number in its name, so the numbers go on from those of a given checkpoint.
+        let after_given = leadership.given.as_ref().map(|given| given.metadata.checkpoint_id.next());
         let start = CoordinatorStart {
-            next_id: leadership.found.next_checkpoint_id,
+            next_id: after_given.max(Some(leadership.found.next_checkpoint_id)).unwrap_or_default(),
             first_trigger_delay: first_trigger_delay(&setup),
             retained: leadership
                 .found
