@@ -195,6 +195,27 @@ fn bad_records_are_skipped_counted_and_shown_when_the_pipeline_asks_for_it() {
 }
 
 #[test]
+fn a_rate_spreads_the_records_of_a_file_over_time_and_changes_none() {
+    on_host(|env| async move {
+        let workspace = Workspace::new();
+        let records: Vec<String> = (100..130).map(|number| format!("n,{number}")).collect();
+        workspace.write("in.csv", format!("name,number\n{}\n", records.join("\n")));
+        // Three splits of ten records, read by two readers: each split gets ten records per second.
+        let text = pipeline(&workspace, "rate = 30\nsplit_bytes = 64", "");
+        let path = workspace.write("job.toml", text.replacen('\n', "\nparallelism = 2\n", 1));
+        let started = env.now();
+        let exit = Process::run(&env, &["run", &path]).await;
+        assert_eq!(exit.code, Some(0), "{}", exit.said);
+        assert_eq!(workspace.committed("out"), records);
+        let took = env.now().since(started);
+        assert!(
+            took >= Duration::from_millis(700),
+            "the tenth record of a split comes 0.9 s after its first: {took:?}"
+        );
+    });
+}
+
+#[test]
 fn a_failure_is_told_and_tried_again_as_the_restart_strategy_says() {
     on_host(|env| async move {
         let workspace = Workspace::new();
