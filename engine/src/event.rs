@@ -40,6 +40,8 @@ pub enum Step {
     AsyncSnapshot,
     /// A sink makes its transaction durable but not visible.
     PreCommit,
+    /// Within a pre-commit: the last bytes are written, but not synced yet.
+    WriteStaged,
     /// A task tells the coordinator that its part of the checkpoint is kept.
     Acknowledge,
     /// The coordinator writes `_metadata`.
@@ -76,7 +78,7 @@ pub enum Step {
 
 impl Step {
     /// Every step, in protocol order.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::TakeLeadership,
         Self::Register,
         Self::Deploy,
@@ -89,6 +91,7 @@ impl Step {
         Self::SyncSnapshot,
         Self::AsyncSnapshot,
         Self::PreCommit,
+        Self::WriteStaged,
         Self::Acknowledge,
         Self::MetadataWrite,
         Self::Completion,
@@ -122,6 +125,7 @@ impl Step {
             Self::SyncSnapshot => "sync_snapshot",
             Self::AsyncSnapshot => "async_snapshot",
             Self::PreCommit => "pre_commit",
+            Self::WriteStaged => "write_staged",
             Self::Acknowledge => "acknowledge",
             Self::MetadataWrite => "metadata_write",
             Self::Completion => "completion",

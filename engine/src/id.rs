@@ -35,8 +35,9 @@ number_id! {
     Epoch(u64)
 }
 number_id! {
-    /// One try at running the whole job; raised at every restart. Messages of older attempts are ignored.
-    Attempt(u32)
+    /// One try at running the whole job; it only grows, over restarts and over job managers. Messages of older attempts are
+    /// ignored.
+    Attempt(u64)
 }
 number_id! {
     /// A vertex of the job graph: a chain of operators that runs as one task.

@@ -16,9 +16,12 @@ pub enum FaultKind {
     CrashProcess,
     /// The machine of that process loses power: peers hear nothing.
     CrashMachine,
+    /// The process that hosts the first sink subtask dies, wherever the fact happened.
+    CrashSink,
     /// The job manager dies.
     CrashJobManager,
-    /// The process of the fact and the job manager die together.
+    /// The process of the fact (that of the first sink subtask, for a fact of the job manager) and the job manager die
+    /// together.
     CrashBoth,
     /// All processes die together.
     CrashAll,
@@ -55,9 +58,10 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// All kinds.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::CrashProcess,
         Self::CrashMachine,
+        Self::CrashSink,
         Self::CrashJobManager,
         Self::CrashBoth,
         Self::CrashAll,
@@ -82,6 +86,7 @@ impl FaultKind {
         match self {
             Self::CrashProcess => "crash_process",
             Self::CrashMachine => "crash_machine",
+            Self::CrashSink => "crash_sink",
             Self::CrashJobManager => "crash_job_manager",
             Self::CrashBoth => "crash_both",
             Self::CrashAll => "crash_all",
@@ -107,6 +112,7 @@ impl FaultKind {
         match self {
             Self::CrashProcess => "SIGKILL of a process",
             Self::CrashMachine => "power loss of a machine: no resets",
+            Self::CrashSink => "SIGKILL of the sink's task manager",
             Self::CrashJobManager => "SIGKILL of the job manager",
             Self::CrashBoth => "a task manager and the job manager die together",
             Self::CrashAll => "the whole cluster dies",

@@ -7,15 +7,20 @@ compile_error!(
      even an empty one, overrides that file: unset it"
 );
 
-pub mod history;
-pub mod world;
+pub mod campaign;
+pub mod capsule;
+pub mod command;
 pub mod fault;
+pub mod history;
+pub mod invariant;
+pub mod model;
 mod nemesis;
 mod recorder;
+pub mod report;
 pub mod run;
 pub mod scenario;
 pub mod seed;
 pub mod trace;
 pub mod workload;
-pub mod invariant;
-pub mod model;
+pub mod world;
+pub mod zoo;

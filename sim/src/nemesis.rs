@@ -12,8 +12,8 @@ use std::{
 
 use madsim::{runtime::Handle, task::NodeId};
 use tidegate::{
-    event::{Directive, Fact, Observer},
     env::channel::mpsc,
+    event::{Directive, Fact, Observer, Step},
 };
 
 use crate::{
@@ -67,6 +67,8 @@ struct State {
     seen: u32,
     struck: BTreeMap<FaultKind, u64>,
     nodes: BTreeMap<Arc<str>, NodeId>,
+    /// Where the first sink subtask ran last.
+    sink_host: Option<Arc<str>>,
 }
 
 impl Nemesis {
@@ -82,6 +84,7 @@ impl Nemesis {
             seen: 0,
             struck: BTreeMap::new(),
             nodes: BTreeMap::new(),
+            sink_host: None,
         };
         Arc::new(Self { recorder, network, disk, orders, state: Mutex::new(state) })
     }
@@ -150,6 +153,10 @@ impl Nemesis {
         self.later(fault, Undo::Start(node.clone()));
     }
 
+    fn sink_host(&self, otherwise: &Arc<str>) -> Arc<str> {
+        self.state().sink_host.clone().unwrap_or_else(|| otherwise.clone())
+    }
+
     /// The task manager that a fault about a link concerns.
     fn task_manager(&self, node: &Arc<str>) -> Arc<str> {
         if **node == *JOB_MANAGER { "taskmanager-1".into() } else { node.clone() }
@@ -162,10 +169,12 @@ impl Nemesis {
         match fault.kind {
             FaultKind::CrashProcess => self.kill(fault, node, Crash::Process),
             FaultKind::CrashMachine => self.kill(fault, node, Crash::Machine),
+            FaultKind::CrashSink => self.kill(fault, &self.sink_host(node), Crash::Process),
             FaultKind::CrashJobManager => self.kill(fault, &job_manager, Crash::Process),
             FaultKind::CrashBoth => {
+                let other = if *node == job_manager { self.sink_host(node) } else { node.clone() };
                 self.kill(fault, &job_manager, Crash::Process);
-                self.kill(fault, node, Crash::Process);
+                self.kill(fault, &other, Crash::Process);
             }
             FaultKind::CrashAll => {
                 let all: Vec<Arc<str>> = self.state().nodes.keys().cloned().collect();
@@ -197,6 +206,7 @@ impl Nemesis {
             }
             FaultKind::StoragePowerLoss => {
                 self.disk.power_loss();
+                self.recorder.forget_what_was_lost(&self.disk);
                 self.later(fault, Undo::Power);
             }
             FaultKind::StorageStall => {
@@ -262,6 +272,7 @@ fn storage_fault(kind: FaultKind) -> Option<(DiskFaultKind, u64)> {
         FaultKind::LostRename => Some((DiskFaultKind::AmbiguousNotApplied, 1)),
         FaultKind::CrashProcess
         | FaultKind::CrashMachine
+        | FaultKind::CrashSink
         | FaultKind::CrashJobManager
         | FaultKind::CrashBoth
         | FaultKind::CrashAll
@@ -279,6 +290,9 @@ fn storage_fault(kind: FaultKind) -> Option<(DiskFaultKind, u64)> {
 impl Observer for Nemesis {
     fn observe(&self, fact: &Fact<'_>) -> Directive {
         self.recorder.fact(fact);
+        if fact.step == Step::BeginTransaction && fact.subject.subtask.as_deref().is_some_and(|name| name.ends_with("#0")) {
+            self.state().sink_host = Some(fact.subject.node.clone());
+        }
         match self.due(fact) {
             Some(fault) => self.strike(&fault, &fact.subject.node),
             None => Directive::Continue,

@@ -91,6 +91,18 @@ impl Recorder {
         state.facts.push(record);
     }
 
+    /// After a power loss: a checkpoint whose log entry did not survive was never completed.
+    pub(crate) fn forget_what_was_lost(&self, disk: &SimDisk) {
+        let log = job_directory().join("ha");
+        let survived: Vec<CheckpointId> = disk
+            .visible_view()
+            .keys()
+            .filter(|path| path.starts_with(&log))
+            .filter_map(|path| completed_by(disk, path))
+            .collect();
+        self.state().completed.retain(|checkpoint_id, _| survived.contains(checkpoint_id));
+    }
+
     /// Something became visible on the disk.
     pub(crate) fn disk(&self, disk: &SimDisk, event: &DiskEvent) {
         let kind = match &event.kind {

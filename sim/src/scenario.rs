@@ -216,11 +216,12 @@ pub enum CatalogueError {
     },
 }
 
-/// Reads all scenario files of a directory, sorted by name.
+/// Reads all scenario files of a catalogue (its folder `claims`), sorted by name.
 ///
 /// # Errors
 /// [`CatalogueError`] that names the file.
-pub fn read_catalogue(directory: &Path) -> Result<Vec<Scenario>, CatalogueError> {
+pub fn read_catalogue(catalogue: &Path) -> Result<Vec<Scenario>, CatalogueError> {
+    let directory = &catalogue.join("claims");
     let unreadable = |path: &Path, error: std::io::Error| CatalogueError::Unreadable {
         path: path.to_owned(),
         reason: error.to_string(),

@@ -23,7 +23,8 @@ use super::{SinkContext, TwoPhaseCommitSink};
 use crate::{
     codec::Data,
     error::{Error, ErrorKind, Result},
-    id::CheckpointId,
+    event::{Moment, Step},
+    id::{Attempt, CheckpointId},
     planted,
     record::Batch,
     storage::{EntryKind, WriteFile},
@@ -65,6 +66,12 @@ pub fn visible_file_name(subtask_index: u32, checkpoint_id: CheckpointId, token:
     format!("part-{subtask_index}-{:010}-{token:016x}", checkpoint_id.0)
 }
 
+/// Subtask and attempt of a staged file.
+fn parse_staged(name: &str) -> Option<(u32, Attempt)> {
+    let mut parts = name.strip_prefix("part-")?.split('-');
+    Some((parts.next()?.parse().ok()?, Attempt(parts.next()?.parse().ok()?)))
+}
+
 impl FileTransaction {
     fn visible(&self) -> Result<String> {
         let Some(checkpoint_id) = self.checkpoint_id else {
@@ -98,6 +105,19 @@ impl<T: Data> FileSink<T> {
             let written = writer.file.write(&writer.buffered).await;
             writer.buffered.clear();
             written.map_err(|error| self.failed("write to", &self.staging(), error))?;
+        }
+        Ok(())
+    }
+
+    /// Writes what is buffered: the first half of a pre-commit.
+    async fn write_staged(&mut self, transaction: &FileTransaction, checkpoint_id: CheckpointId) -> Result<()> {
+        let reporter = self.context().reporter.clone();
+        for moment in [Moment::Before, Moment::After] {
+            if moment == Moment::After {
+                self.write_out(0).await?;
+            }
+            let stated = reporter.state(moment, Step::WriteStaged, Some(checkpoint_id), &transaction.staged).await;
+            stated.map_err(|failure| Error::new(ErrorKind::Unavailable, "cannot write the staged file").with_source(failure))?;
         }
         Ok(())
     }
@@ -155,7 +175,7 @@ impl<T: Data> TwoPhaseCommitSink for FileSink<T> {
 
     async fn pre_commit(&mut self, transaction: &mut FileTransaction, checkpoint_id: CheckpointId) -> Result<()> {
         transaction.checkpoint_id = Some(checkpoint_id);
-        self.write_out(0).await?;
+        self.write_staged(transaction, checkpoint_id).await?;
         let staging = self.staging();
         if let Some(mut writer) = self.writer.take()
             && !planted!("staged_file_acknowledged_without_sync")
@@ -213,10 +233,12 @@ impl<T: Data> TwoPhaseCommitSink for FileSink<T> {
         let staging = self.staging();
         let entries = context.file_system.list(&staging).await.map_err(|error| self.failed("list", &staging, error))?;
         for entry in entries {
-            let owner = entry.name.strip_prefix("part-").and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
+            let Some((owner, attempt)) = parse_staged(&entry.name) else { continue };
             // Subtasks that a smaller job no longer has leave theirs to the one that they fall to.
-            let mine = owner.is_some_and(|owner| owner % context.parallelism == context.subtask_index);
-            if mine && entry.kind == EntryKind::File {
+            let mine = owner % context.parallelism == context.subtask_index;
+            // This subtask may itself be a zombie that wakes up here: what a newer attempt staged is not its business.
+            let older = attempt < context.attempt || planted!("zombie_sweeps_newer_attempts");
+            if mine && older && entry.kind == EntryKind::File {
                 self.drop_staged(&entry.name).await?;
             }
         }

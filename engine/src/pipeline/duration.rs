@@ -38,7 +38,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
 pub fn format_duration(duration: Duration) -> String {
     let total_ms = duration.as_millis();
     for (unit_ms, unit) in [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s")] {
-        if total_ms > 0 && total_ms % unit_ms == 0 {
+        if total_ms > 0 && total_ms.is_multiple_of(unit_ms) {
             return format!("{} {unit}", total_ms / unit_ms);
         }
     }

@@ -375,3 +375,72 @@ fn inline_threshold(text: &str) -> Result<usize, Expected> {
     };
     number.checked_mul(unit_bytes).filter(|bytes| *bytes <= 1024 * 1024).ok_or(EXPECTED)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(options: &[(&str, &str)]) -> Result<JobConfig, Problems> {
+        job_config(&options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
+    }
+
+    fn problem(options: &[(&str, &str)]) -> String {
+        config(options).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn no_options_are_the_defaults() {
+        assert_eq!(config(&[]), Ok(JobConfig::default()));
+    }
+
+    #[test]
+    fn old_and_new_names_mean_the_same() {
+        let checkpoints = |options| config(options).unwrap().checkpoints;
+        let new = [("execution.checkpointing.dir", "/cp"), ("execution.checkpointing.num-retained", "3")];
+        let old = [("state.checkpoints.dir", "file:///cp"), ("state.checkpoints.num-retained", "3")];
+        assert_eq!(checkpoints(&new), checkpoints(&old));
+        assert_eq!(checkpoints(&new).retained, 3);
+        assert_eq!(checkpoints(&new).storage, CheckpointStorageConfig::FileSystem { directory: "/cp".into() });
+        assert_eq!(checkpoints(&[("state.storage.fs.memory-threshold", "1 kb")]).inline_threshold_bytes, 1024);
+    }
+
+    #[test]
+    fn a_restart_strategy_has_its_own_options_and_flinks_defaults() {
+        let given = config(&[("restart-strategy", "failure-rate"), ("restart-strategy.failure-rate.delay", "5")]);
+        let expected = RestartConfig::FailureRate {
+            max_failures_per_interval: 1,
+            interval: Duration::from_secs(60),
+            delay: Duration::from_millis(5),
+        };
+        assert_eq!(given.unwrap().restart, Some(expected));
+        assert_eq!(config(&[("restart-strategy.type", "disable")]).unwrap().restart, Some(RestartConfig::None));
+    }
+
+    #[test]
+    fn what_flink_has_by_default_may_be_said() {
+        let options = [("state.backend", "HashMap"), ("jobmanager.execution.failover-strategy", "region")];
+        assert_eq!(config(&options), Ok(JobConfig::default()));
+    }
+
+    #[test]
+    fn wrong_options_are_explained() {
+        let problems = [
+            problem(&[("execution.checkpointing.interval", "5 ms")]),
+            problem(&[("execution.checkpointing.mode", "ONCE")]),
+            problem(&[("state.checkpoints.dir", "a"), ("execution.checkpointing.dir", "b")]),
+            problem(&[("execution.checkpointing.storage", "filesystem")]),
+            problem(&[("execution.checkpointing.unaligned.enabled", "true")]),
+            problem(&[("restart-strategy.exponential-delay.jitter-factor", "2")]),
+            problem(&[("sink.commiter.retries", "3")]),
+        ];
+        insta::assert_snapshot!(problems.join("\n"), @r#"
+        config.execution.checkpointing.interval: `5 ms` is no value for `execution.checkpointing.interval` (expected a duration of at least 10 ms)
+        config.execution.checkpointing.mode: `ONCE` is no value for `execution.checkpointing.mode` (expected EXACTLY_ONCE or AT_LEAST_ONCE)
+        config.state.checkpoints.dir: `state.checkpoints.dir` and `execution.checkpointing.dir` are the same option
+        config.execution.checkpointing.storage: checkpoints in the file system need a directory (set execution.checkpointing.dir)
+        config.execution.checkpointing.unaligned.enabled: `execution.checkpointing.unaligned.enabled` is not supported with the value `true` (only false is)
+        config.restart-strategy.exponential-delay.jitter-factor: `restart-strategy.exponential-delay.jitter-factor` has no effect here (it belongs to another restart-strategy.type)
+        config.sink.commiter.retries: unknown option `sink.commiter.retries` (options have Flink's names, such as execution.checkpointing.interval)
+        "#);
+    }
+}

@@ -346,7 +346,7 @@ impl TaskManager {
 
     /// Cancels everything and waits until nothing runs: the next job manager finds a clean task manager.
     async fn cancel_all(&mut self, task_reports: &mut mpsc::Receiver<TaskReport>) {
-        self.cancel(Attempt(u32::MAX));
+        self.cancel(Attempt(u64::MAX));
         while self.job.is_some() {
             match task_reports.recv().await {
                 Some(TaskReport::Ended { execution, .. }) => {

@@ -83,6 +83,8 @@ pub struct Takeover {
     pub latest_completed: Option<CheckpointId>,
     /// The completed checkpoints that are still there, oldest first.
     pub retained: Vec<CheckpointId>,
+    /// Directories of checkpoints that no leader completed, nor can any more: to be deleted.
+    pub abandoned: Vec<CheckpointId>,
     /// A checkpoint id that nobody has used.
     pub next_checkpoint_id: CheckpointId,
     /// Whether the job has ended already.
@@ -140,6 +142,7 @@ impl CheckpointStore {
             completed.last().copied()
         };
         let highest = numbers.iter().copied().max().max(completed.iter().map(|id| id.0).max()).unwrap_or(0);
+        let abandoned = numbers.iter().copied().map(CheckpointId).filter(|id| !completed.contains(id)).collect();
         Ok(Takeover {
             epoch: self.epoch,
             latest_completed,
@@ -149,6 +152,7 @@ impl CheckpointStore {
                 .filter(|id| Some(*id) == latest_completed || numbers.contains(&id.0))
                 .filter(|id| Some(*id) <= latest_completed)
                 .collect(),
+            abandoned,
             next_checkpoint_id: CheckpointId(highest + 1),
             finished: entries.iter().any(|entry| matches!(entry, LogEntry::Finished { .. })),
         })

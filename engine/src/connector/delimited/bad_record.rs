@@ -75,7 +75,7 @@ impl fmt::Display for Defect {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadRecord {
     /// The file.
-    pub path: String,
+    pub path: Box<str>,
     /// The byte at which the record starts.
     pub offset: u64,
     /// The byte at which the next one is looked for.

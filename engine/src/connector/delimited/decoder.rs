@@ -298,6 +298,19 @@ impl<F: FromFields> RecordDecoder<F> {
             self.drop_front(BYTE_ORDER_MARK.len());
             self.mark_bytes = BYTE_ORDER_MARK.len() as u64;
         }
+        if self.header_awaited {
+            // Only the first split knows of the header, so no line may come before it.
+            let starts_blank = match (self.waiting(), self.input) {
+                ([] | [b'\r'], Input::More) => return None,
+                ([b'\n', ..] | [b'\r', b'\n', ..], _) => true,
+                _ => false,
+            };
+            if starts_blank {
+                let expected = self.from_fields.columns().join(",");
+                self.give_up_record(Defect::Header { found: String::new(), expected });
+                return Some(());
+            }
+        }
         loop {
             let blank = match (self.waiting(), self.input) {
                 ([b'\n', ..], _) => 1,
@@ -370,7 +383,9 @@ impl<F: FromFields> RecordDecoder<F> {
         let next_offset = self.base;
         match checked {
             Ok(record) => record.map(|record| Ok(Decoded { record, offset, next_offset })),
-            Err(defect) => Some(Err(BadRecord { path: self.split.path.clone(), offset, next_offset, line, defect })),
+            Err(defect) => {
+                Some(Err(BadRecord { path: self.split.path.as_str().into(), offset, next_offset, line, defect }))
+            }
         }
     }
 
@@ -419,7 +434,7 @@ impl<F: FromFields> RecordDecoder<F> {
     /// Goes on at the line after the one on which a record without end starts: that does not depend on the chunks.
     fn give_up_record(&mut self, defect: Defect) {
         self.header_awaited = false;
-        let path = self.split.path.clone();
+        let path = self.split.path.as_str().into();
         self.unfinished = Some(BadRecord { path, offset: self.base, next_offset: self.base, line: self.line, defect });
         self.state = State::InForeignLine;
     }

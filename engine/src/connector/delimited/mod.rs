@@ -8,6 +8,7 @@
 //! **What is kept in state** is the byte offset of the next record ([`Decoded::next_offset`]); a decoder that is resumed there
 //! yields exactly the records that are left.
 //!
+//! The header, if there is one, is the very first line.
 //! Records end with `\n` or `\r\n`; blank lines between records are no records. The last record needs no line break.
 //! Quotes are those of RFC 4180; a quoted empty value is an empty value.
 

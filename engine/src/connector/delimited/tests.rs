@@ -117,6 +117,15 @@ fn a_wrong_header_is_a_bad_record_of_its_own_kind() {
 }
 
 #[test]
+fn a_blank_line_before_the_header_is_a_wrong_header() {
+    for split_bytes in [None, Some(1)] {
+        let outcomes = decode(b"\r\nid,x,t\n", &with_header(), split_bytes, 1);
+        let bad = outcomes[0].as_ref().unwrap_err();
+        assert!(matches!(bad.defect, Defect::Header { .. }), "{bad}");
+    }
+}
+
+#[test]
 fn an_unclosed_quote_costs_one_line() {
     let layout = Layout { max_record_bytes: 30, ..Layout::default() };
     insta::assert_snapshot!(bad(b"1,2,\"a\n2,3,b\n3,4,c\n", &layout).1, @r#"f.csv:1 at byte 0: the file ends inside a quoted value"#);
@@ -205,7 +214,7 @@ fn comparable(outcome: Outcome) -> Outcome {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
     fn every_record_comes_exactly_once_from_any_splits_and_chunks(

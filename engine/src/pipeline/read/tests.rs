@@ -265,15 +265,15 @@ fn all_problems_are_reported_at_once() {
     insta::assert_snapshot!(Pipeline::from_toml("p.toml", &text).unwrap_err(), @r#"
     wrong configuration: 3 problems in p.toml
 
-    p.toml:21:1: `a b` is not usable as a name
-      21 | name = "a b"
-         | ^^^^^^^^^^^^
-      hint: a name has letters, digits, `_` and `-`
-
     p.toml:7:15: unknown field `tme_ms`
       7 | event_time = "tme_ms"
         |               ^^^^^^
       hint: did you mean `time_ms`? fields: sequence, key, value, time_ms
+
+    p.toml:21:1: `a b` is not usable as a name
+      21 | name = "a b"
+         | ^^^^^^^^^^^^
+      hint: a name has letters, digits, `_` and `-`
 
     p.toml:23:1: unknown input `nowhere`
       23 | input = "nowhere"

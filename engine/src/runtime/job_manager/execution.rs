@@ -47,7 +47,7 @@ impl JobManager {
                 tracing::warn!(%attempt, %reason, "attempt failed");
                 self.summary.restarts += 1;
                 self.final_request = None;
-                self.state(Moment::Before, Step::FailOver, None).await;
+                self.state_with(Moment::Before, Step::FailOver, None, &reason).await;
                 Box::pin(self.tell_coordinator(CoordinatorInput::TasksStopped)).await;
             }
             ExecutionAction::Cancel { attempt, task_managers } => {
@@ -67,7 +67,11 @@ impl JobManager {
 
     /// States a fact about the job manager. A step of its own that is made to fail ends its leadership.
     pub(super) async fn state(&mut self, moment: Moment, step: Step, checkpoint_id: Option<CheckpointId>) {
-        match self.reporter.note(moment, step, checkpoint_id, "") {
+        self.state_with(moment, step, checkpoint_id, "").await;
+    }
+
+    async fn state_with(&mut self, moment: Moment, step: Step, checkpoint_id: Option<CheckpointId>, detail: &str) {
+        match self.reporter.note(moment, step, checkpoint_id, detail) {
             Directive::Continue => {}
             Directive::Hold(until) => until.await,
             Directive::Fail(_) => self.step_down(StepDown::Again),

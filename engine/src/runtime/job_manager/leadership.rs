@@ -47,6 +47,7 @@ pub(super) async fn take_leadership(setup: &JobManagerSetup) -> Result<Leadershi
                 epoch: Epoch(setup.env.now().0.unsigned_abs() / 1000),
                 latest_completed: None,
                 retained: Vec::new(),
+                abandoned: Vec::new(),
                 next_checkpoint_id: CheckpointId(1),
                 finished: false,
             };

@@ -151,8 +151,8 @@ const MAILBOX: usize = 1024;
 /// How long the end of a job waits for its task managers to go.
 const DISMISSAL_TIMEOUT: Duration = Duration::from_secs(2);
 const TAKE_OVER_PAUSE: Duration = Duration::from_millis(500);
-/// An epoch's attempts are numbered from its own thousand on.
-const ATTEMPTS_PER_EPOCH: u32 = 1000;
+/// An epoch's attempts are numbered from its own million on, so that they only grow from leader to leader.
+const ATTEMPTS_PER_EPOCH: u64 = 1_000_000;
 
 impl JobManager {
     /// Leads the job until it ends.
@@ -214,6 +214,9 @@ impl JobManager {
             incoming.clone(),
             JobManagerEvent::Storage,
         );
+        for checkpoint_id in leadership.found.abandoned {
+            this.order(StorageOrder::Discard(checkpoint_id)).await;
+        }
         let mut next_session = 0;
         let ended = loop {
             if let Some(ended) = this.ended.take() {
@@ -271,8 +274,7 @@ impl JobManager {
         let checkpointing = checkpoints.interval.is_some();
         let mode = if checkpointing { Checkpointing::On } else { Checkpointing::Off };
         let restart = RestartStrategy::new(&select(setup.config.restart.as_ref(), None, mode));
-        // Attempts of different leaders must differ: staged output and state files carry them in their names.
-        let first_attempt = Attempt((leadership.epoch.0 as u32).wrapping_mul(ATTEMPTS_PER_EPOCH) + 1);
+        let first_attempt = Attempt(leadership.epoch.0 * ATTEMPTS_PER_EPOCH + 1);
         // Output carries the checkpoint's number in its name, so the numbers go on from those of a given checkpoint.
         let after_given = leadership.given.as_ref().map(|given| given.metadata.checkpoint_id.next());
         let start = CoordinatorStart {

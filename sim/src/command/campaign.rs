@@ -1,0 +1,168 @@
+//! `sim campaign`.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{Outcome, Wrong, cores, select, wall_clock, write_json};
+use crate::{
+    campaign::{Extent, SeedResult, Twice, needed_faults, run_seeds, shrink},
+    capsule::Capsule,
+    report::Tally,
+};
+
+/// Many seeds. Seed n runs scenario n mod (number of scenarios).
+#[derive(Args)]
+pub(super) struct Campaign {
+    /// Scenarios; all if none is named.
+    scenarios: Vec<String>,
+    /// Number of seeds, over all scenarios together.
+    #[arg(long, conflicts_with = "budget")]
+    seeds: Option<u64>,
+    /// Runs until this much time is over instead: `60s`, `10m`.
+    #[arg(long, value_parser = parse_budget)]
+    budget: Option<Duration>,
+    /// The first seed.
+    #[arg(long, default_value_t = 0)]
+    first_seed: u64,
+    /// Workers; one per core if not given.
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// Runs only every N-th seed: I/N.
+    #[arg(long, value_parser = parse_shard, default_value = "0/1")]
+    shard: (u64, u64),
+    /// Runs each seed once instead of comparing the traces of two runs.
+    #[arg(long)]
+    once: bool,
+    /// Where capsules of failures go.
+    #[arg(long, default_value = "failures")]
+    failures: PathBuf,
+    /// Writes the report as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+fn parse_budget(text: &str) -> Result<Duration, String> {
+    tidegate::pipeline::duration::parse_duration(text).map_err(|error| error.to_string())
+}
+
+fn parse_shard(text: &str) -> Result<(u64, u64), String> {
+    let parts = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+    match parts {
+        Some((shard, shards)) if shard < shards => Ok((shard, shards)),
+        _ => Err("a shard is I/N with I below N, such as 3/16".into()),
+    }
+}
+
+/// Failures of one signature.
+struct Group {
+    first: SeedResult,
+    seeds: u64,
+}
+
+const DEFAULT_SEEDS: u64 = 2_000;
+
+impl Campaign {
+    pub(super) fn run(&self, catalogue: &Path) -> Result<Outcome, Wrong> {
+        let scenarios = select(catalogue, &self.scenarios)?;
+        if scenarios.is_empty() {
+            return Err(Wrong(format!("there is no scenario in {}", catalogue.display())));
+        }
+        super::silence_panics();
+        let seeds = if self.budget.is_some() { u64::MAX / 2 } else { self.seeds.unwrap_or(DEFAULT_SEEDS) };
+        let extent = Extent {
+            first: self.first_seed,
+            end: self.first_seed.saturating_add(seeds),
+            shard: self.shard.0,
+            shards: self.shard.1,
+            jobs: self.jobs.unwrap_or_else(cores),
+            twice: if self.once { Twice::No } else { Twice::Yes },
+        };
+        let bar = self.progress_bar(seeds / self.shard.1);
+        let (started, stop) = (wall_clock(), AtomicBool::new(false));
+        let mut tally = Tally::new(&scenarios);
+        let mut groups: BTreeMap<String, Group> = BTreeMap::new();
+        let mut highest = self.first_seed;
+        run_seeds(&scenarios, extent, &stop, |seed| {
+            tally.add(&seed);
+            highest = highest.max(seed.seed + 1);
+            match self.budget {
+                Some(budget) => {
+                    bar.set_position(started.elapsed().as_secs());
+                    if started.elapsed() >= budget {
+                        stop.store(true, Ordering::Relaxed);
+                    }
+                }
+                None => bar.inc(1),
+            }
+            if let Some(signature) = signature(&seed) {
+                bar.println(format!("seed {} of {}: {signature}", seed.seed, scenarios[seed.scenario].name));
+                groups.entry(signature).and_modify(|group| group.seeds += 1).or_insert(Group { first: seed, seeds: 1 });
+            }
+        });
+        bar.finish_and_clear();
+        let report = tally.report(self.first_seed, highest);
+        println!("{}", report.text());
+        let seconds = started.elapsed().as_secs_f64();
+        println!("{seconds:.1} s, {:.1} runs per second and worker", self.speed(report.runs, seconds, extent.jobs));
+        for (signature, group) in &groups {
+            self.show_failure(signature, group)?;
+        }
+        write_json(self.json.as_ref(), &report)?;
+        Ok(match report.worst() {
+            "holds" => Outcome::AsClaimed,
+            "unknown" => Outcome::Unknown,
+            _ => Outcome::Violated,
+        })
+    }
+
+    fn speed(&self, runs: u64, seconds: f64, jobs: usize) -> f64 {
+        let times = if self.once { 1.0 } else { 2.0 };
+        runs as f64 * times / seconds / jobs as f64
+    }
+
+    fn progress_bar(&self, seeds: u64) -> ProgressBar {
+        let length = self.budget.map_or(seeds, |budget| budget.as_secs());
+        let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}");
+        ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    }
+
+    /// Shrinks a failure, keeps its capsule, and says how to see it again.
+    fn show_failure(&self, signature: &str, group: &Group) -> Result<(), Wrong> {
+        let first = &group.first;
+        println!("\n{signature} ({} seeds, first {})", group.seeds, first.seed);
+        let Some(violation) = first.result.violations.first() else {
+            println!("  two runs of seed {} have different traces", first.seed);
+            return Ok(());
+        };
+        println!("  {}", violation.sentence);
+        for line in &violation.evidence {
+            println!("    {line}");
+        }
+        let smallest = shrink(&first.plan, &violation.signature);
+        println!("  the smallest plan that fails so:");
+        for (index, needed) in needed_faults(&smallest, &violation.signature) {
+            let proof = if needed { "without it the run holds" } else { "also without it" };
+            println!("    {} ({proof})", smallest.faults[index]);
+        }
+        let name: String =
+            violation.signature.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(80).collect();
+        let path = self.failures.join(format!("{name}.toml"));
+        Capsule::new(smallest, violation.signature.clone()).write(&path)?;
+        println!("  replay with: cargo sim replay {}", path.display());
+        Ok(())
+    }
+}
+
+fn signature(seed: &SeedResult) -> Option<String> {
+    match seed.result.violations.first() {
+        Some(violation) => Some(format!("{} {}", violation.invariant.number(), violation.signature)),
+        None => seed.diverged.then(|| "I21 the traces of two runs differ".to_owned()),
+    }
+}

@@ -1,0 +1,246 @@
+//! What a pipeline must do, found in the simplest way: all records at once, folded from lists.
+//!
+//! It shares with the engine the pipeline's plan, the generator's records and the evaluation of expressions. It has no
+//! accumulators, windows, watermarks, state or parallelism of its own. It does not depend on how pipelines are compiled:
+//! what it assumes of checkpoints stands in [`layout`].
+//!
+//! It refuses what it cannot know the one right result of ([`ModelError`]): late records, results that depend on how
+//! sources are interleaved, sinks that are not exactly once.
+
+mod check;
+mod evaluate;
+mod fold;
+pub mod layout;
+mod lines;
+mod multiset;
+mod records;
+mod sink;
+mod updates;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tidegate::{
+    config::JobConfig,
+    id::OperatorUid,
+    pipeline::{Aggregate, Emit, Pipeline, Plan, PlannedOperation},
+};
+
+use evaluate::{Evaluation, Kept};
+pub use evaluate::{Folds, Group, Results};
+pub use multiset::Multiset;
+pub use records::Place;
+use records::{Record, SourceRecords};
+pub use sink::SinkModel;
+pub use updates::{Updates, UpdatesDifference};
+
+/// Why there is no model of a pipeline.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ModelError {
+    /// The pipeline is not valid.
+    #[error("the pipeline is not valid: {0}")]
+    Invalid(String),
+    /// It has something that the model does not know.
+    #[error("`{name}` has {what}, which the model does not know")]
+    NotModelled {
+        /// The source, stage or sink.
+        name: String,
+        /// What it has.
+        what: String,
+    },
+    /// Records may come behind the watermark; which ones, depends on the run.
+    #[error("`{name}` can drop late records: {why}")]
+    MayDropLateRecords {
+        /// The source or stage.
+        name: String,
+        /// How.
+        why: String,
+    },
+    /// Several results are right.
+    #[error("the results of `{name}` depend on the order in which sources are read: {why}")]
+    DependsOnOrder {
+        /// The stage.
+        name: String,
+        /// How.
+        why: String,
+    },
+    /// Its job fails on its own data.
+    #[error("the pipeline fails in `{name}`: {why}")]
+    Fails {
+        /// The source or stage.
+        name: String,
+        /// How.
+        why: String,
+    },
+    /// A position in a cut that no source has.
+    #[error("the cut does not fit the sources: {0}")]
+    NoSuchCut(String),
+}
+
+impl ModelError {
+    fn not_modelled(name: &str, what: impl Into<String>) -> Self {
+        Self::NotModelled { name: name.to_owned(), what: what.into() }
+    }
+
+    fn fails(name: &str, why: impl ToString) -> Self {
+        Self::Fails { name: name.to_owned(), why: why.to_string() }
+    }
+}
+
+/// How far each split of each source has been read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Cut {
+    /// Source → split → number of its records that were read.
+    pub sources: BTreeMap<OperatorUid, BTreeMap<u32, u64>>,
+}
+
+/// What must be true at a cut, given which groups windows and final aggregates still keep.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AtCut {
+    /// Every group that each stage has folded, with its results: what is kept must be among them and equal.
+    pub folds: BTreeMap<OperatorUid, Folds>,
+    /// What has gone into each sink that is downstream of a window or final aggregate, if it has one right content.
+    pub output: BTreeMap<String, Multiset>,
+}
+
+/// What a pipeline must do.
+#[derive(Debug, Clone)]
+pub struct Model {
+    plan: Plan,
+    config: JobConfig,
+    sources: Vec<SourceRecords>,
+    sinks: Vec<SinkModel>,
+    expected_output: BTreeMap<String, Multiset>,
+    updates: BTreeMap<String, Updates>,
+}
+
+impl Model {
+    /// The model of a pipeline.
+    ///
+    /// # Errors
+    /// If the pipeline is not valid, fails on its own data, or allows for more than one right result.
+    pub fn new(pipeline: &Pipeline) -> Result<Self, ModelError> {
+        let plan = pipeline.plan().map_err(|problems| ModelError::Invalid(problems.to_string()))?;
+        let config = pipeline.job_config().map_err(|problems| ModelError::Invalid(problems.to_string()))?;
+        check::config(&config)?;
+        check::stages(&plan)?;
+        let sources = plan.sources.iter().map(records::of_source).collect::<Result<Vec<_>, _>>()?;
+        let all: Vec<Vec<Record>> =
+            sources.iter().map(|splits| splits.iter().flatten().flatten().cloned().collect()).collect();
+        let evaluation = Evaluation::of(&plan, &all, Kept::Nothing)?;
+        let mut model = Self {
+            sinks: sink::of(&plan, &evaluation, &all)?,
+            expected_output: BTreeMap::new(),
+            updates: BTreeMap::new(),
+            plan,
+            config,
+            sources,
+        };
+        for sink in &model.sinks {
+            match sink.updated_by(&model.plan) {
+                None => {
+                    let lines = sink.lines(&evaluation.records(&sink.inputs, &all));
+                    model.expected_output.insert(sink.name.clone(), lines);
+                }
+                Some(stage) => {
+                    let updates = Updates::new(sink, &model.plan, stage, &evaluation)?;
+                    model.updates.insert(sink.name.clone(), updates);
+                }
+            }
+        }
+        Ok(model)
+    }
+
+    /// The lines that each file sink must have written in the end. Sinks of [`Model::updates`] are not here.
+    pub fn expected_output(&self) -> &BTreeMap<String, Multiset> {
+        &self.expected_output
+    }
+
+    /// Sinks whose lines depend on how sources are interleaved, with what decides whether lines are right.
+    pub fn updates(&self) -> &BTreeMap<String, Updates> {
+        &self.updates
+    }
+
+    /// The file sinks.
+    pub fn sinks(&self) -> &[SinkModel] {
+        &self.sinks
+    }
+
+    /// The options of the job.
+    pub fn config(&self) -> &JobConfig {
+        &self.config
+    }
+
+    /// The number of records in each split of each source.
+    pub fn splits(&self) -> BTreeMap<OperatorUid, BTreeMap<u32, u64>> {
+        let named = self.plan.sources.iter().zip(&self.sources);
+        let lengths = |splits: &SourceRecords| (0..).zip(splits.iter().map(|records| records.len() as u64)).collect();
+        named.map(|(source, splits)| (layout::uid(&source.name), lengths(splits))).collect()
+    }
+
+    /// The stages that keep state, with their aggregates.
+    pub fn folding_stages(&self) -> BTreeMap<OperatorUid, &[Aggregate]> {
+        let folding = self.plan.stages.iter().filter_map(|stage| match &stage.operation {
+            PlannedOperation::Window { aggregates, .. } | PlannedOperation::Aggregate { aggregates, .. } => {
+                Some((layout::uid(&stage.name), aggregates.as_slice()))
+            }
+            PlannedOperation::Filter { .. } | PlannedOperation::Map { .. } => None,
+        });
+        folding.collect()
+    }
+
+    /// The stages that keep every key for ever.
+    pub fn running_aggregates(&self) -> BTreeSet<OperatorUid> {
+        let running = self.plan.stages.iter().filter(|stage| match &stage.operation {
+            PlannedOperation::Aggregate { emit, .. } => *emit == Emit::Updates,
+            PlannedOperation::Window { .. } | PlannedOperation::Filter { .. } | PlannedOperation::Map { .. } => false,
+        });
+        running.map(|stage| layout::uid(&stage.name)).collect()
+    }
+
+    /// What each stage has folded of exactly the records before the cut, if windows and final aggregates have emitted
+    /// nothing.
+    ///
+    /// # Errors
+    /// If the cut does not name every split once, or reaches further than a split does.
+    pub fn state_at(&self, cut: &Cut) -> Result<BTreeMap<OperatorUid, Folds>, ModelError> {
+        Ok(Evaluation::of(&self.plan, &self.prefix(cut)?, Kept::All)?.folds)
+    }
+
+    /// What must be true at a cut if exactly these groups are still kept.
+    ///
+    /// # Errors
+    /// As for [`Model::state_at`].
+    pub fn at_cut(&self, cut: &Cut, kept: &BTreeMap<OperatorUid, BTreeSet<Group>>) -> Result<AtCut, ModelError> {
+        let prefix = self.prefix(cut)?;
+        let evaluation = Evaluation::of(&self.plan, &prefix, Kept::Exactly(kept))?;
+        let held_back =
+            self.sinks.iter().filter(|sink| self.expected_output.contains_key(&sink.name) && sink.holds_back);
+        let output = held_back.map(|sink| (sink.name.clone(), sink.lines(&evaluation.records(&sink.inputs, &prefix))));
+        Ok(AtCut { output: output.collect(), folds: evaluation.folds })
+    }
+
+    /// The records before a cut.
+    fn prefix(&self, cut: &Cut) -> Result<Vec<Vec<Record>>, ModelError> {
+        let mut prefix = Vec::new();
+        for (source, splits) in self.plan.sources.iter().zip(&self.sources) {
+            let positions = cut.sources.get(&layout::uid(&source.name));
+            let mut records = Vec::new();
+            for (split, all) in splits.iter().enumerate() {
+                let position = positions.and_then(|positions| positions.get(&(split as u32)));
+                let read = position.and_then(|position| all.get(..*position as usize)).ok_or_else(|| {
+                    ModelError::NoSuchCut(format!(
+                        "split {split} of {} is at {position:?} of {}",
+                        source.name,
+                        all.len()
+                    ))
+                })?;
+                records.extend(read.iter().flatten().cloned());
+            }
+            prefix.push(records);
+        }
+        Ok(prefix)
+    }
+}
+
+#[cfg(test)]
+mod tests;
