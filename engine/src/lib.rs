@@ -9,6 +9,7 @@
 //! - [`backend`], [`operator`]: what runs records
 //! - shells: [`task`], [`runtime`]
 //! - what people write: [`api`], [`pipeline`]
+//! - what people run: [`command`]
 //!
 //! Nothing outside [`env`](mod@env) names an executor; what runs in the simulation is what runs for real.
 
@@ -16,6 +17,7 @@ pub mod api;
 pub mod backend;
 pub mod checkpoint;
 pub mod codec;
+pub mod command;
 pub mod config;
 pub mod connector;
 pub mod env;

@@ -6,8 +6,7 @@ use super::stream::DataStream;
 use crate::{
     codec::Data,
     operator::{
-        Aggregate, AggregateFunction, FullWindow, ProcessWindowFunction, Reduce, Then, WindowFunction,
-        WindowOperator,
+        Aggregate, AggregateFunction, FullWindow, ProcessWindowFunction, Reduce, Then, WindowFunction, WindowOperator,
     },
     state::KeySelector,
     window::{EventTimeTrigger, WindowAssigner},

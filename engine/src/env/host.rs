@@ -5,6 +5,7 @@ use std::{
     future::Future,
     hash::{BuildHasher as _, Hasher as _},
     io,
+    task::Poll,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -25,10 +26,7 @@ pub(super) fn run<T, F: Future<Output = T>>(worker_threads: usize, main: impl Fn
 impl Host {
     pub(super) fn new() -> Self {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self {
-            started: Instant::now(),
-            started_at_ms: i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX),
-        }
+        Self { started: Instant::now(), started_at_ms: i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX) }
     }
 
     /// The wall clock at the start plus monotonic time, so that it never goes back.
@@ -59,6 +57,21 @@ impl Host {
 
     pub(super) async fn connect(&self, address: &str) -> io::Result<ByteStream> {
         into_byte_stream(tokio::net::TcpStream::connect(address).await?)
+    }
+
+    /// If the signals cannot be had, the process ends at them at once, as it would without us.
+    pub(super) async fn interrupted(&self) {
+        use tokio::signal::unix::{SignalKind, signal};
+        let signals = signal(SignalKind::interrupt()).and_then(|first| Ok((first, signal(SignalKind::terminate())?)));
+        let Ok((mut interrupt, mut terminate)) = signals else { return std::future::pending().await };
+        std::future::poll_fn(|context| {
+            if interrupt.poll_recv(context).is_ready() || terminate.poll_recv(context).is_ready() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
     }
 
     pub(super) fn entropy(&self) -> u64 {

@@ -7,7 +7,7 @@
 //! Rules that keep a simulated run repeatable: no `select!` (it draws from an unseeded generator), no `watch`
 //! channel, no thread, no clock but [`Env::now`], no entropy but [`Env::entropy`].
 
-use std::{future::Future, io, pin::Pin, sync::Arc, task::Poll, time::Duration};
+use std::{future::Future, io, pin::Pin, task::Poll, time::Duration};
 
 use crate::time::Timestamp;
 
@@ -96,7 +96,7 @@ impl Env {
 
     /// A simulated world over the given network. Call it on the simulated node.
     #[cfg(feature = "sim")]
-    pub fn simulated(network: Arc<dyn sim::Network>) -> Self {
+    pub fn simulated(network: std::sync::Arc<dyn sim::Network>) -> Self {
         Self(World::Sim(sim::SimWorld::new(network)))
     }
 
@@ -190,6 +190,15 @@ impl Env {
             World::Host(host) => host.connect(address).await,
             #[cfg(feature = "sim")]
             World::Sim(sim) => sim.connect(address).await,
+        }
+    }
+
+    /// Waits until the user asks the process to end (SIGINT, SIGTERM); in a simulation nobody does.
+    pub async fn interrupted(&self) {
+        match &self.0 {
+            World::Host(host) => host.interrupted().await,
+            #[cfg(feature = "sim")]
+            World::Sim(_) => std::future::pending().await,
         }
     }
 

@@ -384,7 +384,9 @@ impl ExecutionGraph {
         };
         let then = match self.restart.on_failure(now, random_unit) {
             RestartDecision::RestartAfter(delay) => AfterCancel::Restart { delay },
-            RestartDecision::GiveUp { reason: why } => AfterCancel::End { reason: format!("{reason}; {why}") },
+            RestartDecision::GiveUp { reason: why } => {
+                AfterCancel::End { reason: format!("{why}; the last failure: {reason}") }
+            }
         };
         actions.push(ExecutionAction::StopCheckpoints { attempt: self.attempt, reason });
         let hosts: BTreeSet<TaskManagerId> = placement.into_values().collect();

@@ -136,7 +136,7 @@ fn convert_source(name: String, file: SourceFile, place: &Place) -> Result<Sourc
     let present = file.present();
     match table.kind {
         "csv" => {
-            let own = ["path", "header", "delimiter", "columns", "split_bytes", "on_bad_record"];
+            let own = ["path", "header", "delimiter", "columns", "split_bytes", "rate", "on_bad_record"];
             table.only(present, &common, &own)?;
         }
         "generator" => {
@@ -153,6 +153,7 @@ fn convert_source(name: String, file: SourceFile, place: &Place) -> Result<Sourc
             delimiter: file.delimiter.unwrap_or(','),
             columns: convert_columns(table.need(file.columns, "columns")?),
             split_bytes: file.split_bytes,
+            rate: file.rate,
             on_bad_record: file.on_bad_record.unwrap_or_default(),
         }),
         "generator" => {
@@ -388,6 +389,7 @@ impl From<Source> for SourceFile {
                 delimiter: Some(csv.delimiter),
                 columns: Some(columns_to_file(csv.columns)),
                 split_bytes: csv.split_bytes,
+                rate: csv.rate,
                 on_bad_record: Some(csv.on_bad_record),
                 ..Self::default()
             },

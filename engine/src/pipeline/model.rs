@@ -174,6 +174,9 @@ pub struct CsvSource {
     pub columns: Vec<Field>,
     /// Length of a split; `None` reads the file as one. Values with line breaks need one split.
     pub split_bytes: Option<u64>,
+    /// Records per second over all splits, for a replay at the speed of life; `None` is as fast as possible. It starts
+    /// over with each attempt of the job, and counts the records that are left out for want of an event time.
+    pub rate: Option<u64>,
     /// What happens with a record that cannot be read.
     pub on_bad_record: OnBadRecord,
 }
@@ -187,6 +190,7 @@ impl CsvSource {
             delimiter: ',',
             columns: columns.into(),
             split_bytes: None,
+            rate: None,
             on_bad_record: OnBadRecord::Fail,
         }
     }

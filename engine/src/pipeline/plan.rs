@@ -4,6 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::{Component, Path, PathBuf},
     time::Duration,
 };
 
@@ -234,6 +235,7 @@ impl Planner<'_> {
             let planned = self.sink(sink, &sink_place(index));
             plan.sinks.extend(planned);
         }
+        self.sink_directories();
         self.unused();
         plan
     }
@@ -247,6 +249,11 @@ impl Planner<'_> {
         let root = Place::root();
         if pipeline.name.trim().is_empty() {
             self.problems.push(Problem::new(root.key("name"), "the name is empty"));
+        }
+        // It names the directory of the job's checkpoints.
+        if pipeline.name.contains(['/', '\0']) || matches!(pipeline.name.as_str(), "." | "..") {
+            let problem = Problem::new(root.key("name"), format!("{:?} cannot name a directory", pipeline.name));
+            self.problems.push(problem.with_hint("the name of a job names the directory of its checkpoints"));
         }
         if pipeline.sources.is_empty() {
             self.problems.push(Problem::new(root.clone(), "there is no source").with_hint("add a [[source]]"));
@@ -337,6 +344,7 @@ impl Planner<'_> {
             self.problems.push(Problem::new(place.key("delimiter"), message).with_hint(hint));
         }
         self.at_least_one(csv.split_bytes, place, "split_bytes");
+        self.at_least_one(csv.rate, place, "rate");
     }
 
     fn generator(&mut self, generator: &GeneratorSource, place: &Place) {
@@ -505,6 +513,20 @@ impl Planner<'_> {
         })
     }
 
+    /// Each file sink has a directory of its own: at its start it removes what is staged there and not its own.
+    fn sink_directories(&mut self) {
+        let pipeline = self.pipeline;
+        let mut taken: BTreeMap<PathBuf, &str> = BTreeMap::new();
+        for (index, sink) in pipeline.sinks.iter().enumerate() {
+            let SinkKind::File(file) = &sink.kind else { continue };
+            if let Some(other) = taken.insert(plain_path(&file.path), &sink.name) {
+                let message = format!("the sink `{other}` writes into the directory `{}` already", file.path);
+                let problem = Problem::new(sink_place(index).key("path"), message);
+                self.problems.push(problem.with_hint("give each file sink a directory of its own"));
+            }
+        }
+    }
+
     /// A stream that nobody takes is a slip more often than a wish.
     fn unused(&mut self) {
         if !self.problems.is_empty() {
@@ -528,6 +550,21 @@ impl Planner<'_> {
             }
         }
     }
+}
+
+/// A path as few words as say the same: `./out/x/..//a/` is `out/a`. Links are not looked at.
+fn plain_path(path: &str) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in Path::new(path).components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir if matches!(plain.components().next_back(), Some(Component::Normal(_))) => {
+                plain.pop();
+            }
+            Component::ParentDir | Component::Prefix(_) | Component::RootDir | Component::Normal(_) => plain.push(part),
+        }
+    }
+    plain
 }
 
 fn without_late(name: &str) -> &str {

@@ -29,7 +29,7 @@ pub struct RowSource {
 }
 
 enum Rows {
-    Csv(DelimitedSource<Schema>),
+    Csv { source: DelimitedSource<Schema>, options: Arc<CsvSource> },
     Generator(GeneratorSource),
     Collection(Arc<CollectionSource>),
 }
@@ -38,7 +38,7 @@ impl RowSource {
     /// The source of a plan.
     pub fn new(planned: &PlannedSource) -> Self {
         let rows = match &planned.kind {
-            SourceKind::Csv(csv) => Rows::Csv(delimited(csv)),
+            SourceKind::Csv(csv) => Rows::Csv { source: delimited(csv), options: Arc::new(csv.clone()) },
             SourceKind::Generator(generator) => Rows::Generator(generator.clone()),
             SourceKind::Collection(collection) => Rows::Collection(Arc::new(collection.clone())),
         };
@@ -79,8 +79,8 @@ impl Source for RowSource {
 
     async fn enumerate(&self, context: &SourceContext) -> Result<Vec<RowSplit>> {
         let splits = match &self.rows {
-            Rows::Csv(csv) => {
-                return Ok(csv.enumerate(context).await?.into_iter().map(RowSplit::Csv).collect());
+            Rows::Csv { source, .. } => {
+                return Ok(source.enumerate(context).await?.into_iter().map(RowSplit::Csv).collect());
             }
             Rows::Generator(generator) => generator.splits,
             Rows::Collection(collection) => collection.splits,
@@ -90,9 +90,16 @@ impl Source for RowSource {
 
     fn reader(&self, context: &SourceContext) -> Box<dyn SplitReader<Row, RowSplit>> {
         let rows = match &self.rows {
-            Rows::Csv(csv) => ReadRows::Csv(csv.reader(context)),
+            Rows::Csv { source, options } => {
+                let pacing = match options.rate {
+                    Some(rate) => FilePacing::Unmeasured { options: options.clone(), context: context.clone(), rate },
+                    None => FilePacing::Unlimited,
+                };
+                ReadRows::Csv { reader: source.reader(context), pacing }
+            }
             Rows::Generator(generator) => {
-                ReadRows::Generator { generator: generator.clone(), pace: pace(generator, context) }
+                let pace = generator.rate.and_then(|rate| pace(rate, generator.splits, context));
+                ReadRows::Generator { generator: generator.clone(), pace }
             }
             Rows::Collection(collection) => ReadRows::Collection(collection.clone()),
         };
@@ -100,16 +107,36 @@ impl Source for RowSource {
     }
 }
 
-/// This reader's part of the generator's rate: as many parts as it has splits.
-fn pace(generator: &GeneratorSource, context: &SourceContext) -> Option<Pace> {
-    let rate = generator.rate?;
-    let mine = (0..generator.splits).filter(|split| split % context.parallelism == context.subtask_index).count();
-    let share = mine as f64 / f64::from(generator.splits);
+/// This reader's part of a source's rate: as many parts as it has splits.
+fn pace(rate: u64, splits: u32, context: &SourceContext) -> Option<Pace> {
+    let mine = (0..splits).filter(|split| split % context.parallelism == context.subtask_index).count();
+    let share = mine as f64 / f64::from(splits);
     (mine > 0).then(|| Pace::new(context.env.clone(), rate as f64 * share))
 }
 
+/// How fast a file is read. This reader's part of the rate depends on the number of splits, and so on the file.
+enum FilePacing {
+    Unlimited,
+    Unmeasured { options: Arc<CsvSource>, context: SourceContext, rate: u64 },
+    Measured(Pace),
+}
+
+impl FilePacing {
+    async fn pace(&mut self) -> Result<Option<&mut Pace>> {
+        if let Self::Unmeasured { options, context, rate } = self {
+            let splits = delimited(options).enumerate(context).await?.len();
+            let splits = u32::try_from(splits).unwrap_or(u32::MAX);
+            *self = pace(*rate, splits, context).map_or(Self::Unlimited, Self::Measured);
+        }
+        Ok(match self {
+            Self::Measured(pace) => Some(pace),
+            Self::Unlimited | Self::Unmeasured { .. } => None,
+        })
+    }
+}
+
 enum ReadRows {
-    Csv(Box<dyn SplitReader<Row, DelimitedSplit>>),
+    Csv { reader: Box<dyn SplitReader<Row, DelimitedSplit>>, pacing: FilePacing },
     Generator { generator: GeneratorSource, pace: Option<Pace> },
     Collection(Arc<CollectionSource>),
 }
@@ -162,19 +189,40 @@ impl RowReader {
 impl ReadRows {
     async fn read(&mut self, split: &mut RowSplit, limit: usize, out: &mut Batch<Row>) -> Result<ReadStatus> {
         match (self, split) {
-            (Self::Csv(reader), RowSplit::Csv(split)) => reader.read(split, limit, out).await,
+            (Self::Csv { reader, pacing }, RowSplit::Csv(split)) => {
+                read_paced(reader.as_mut(), pacing.pace().await?, split, limit, out).await
+            }
             (Self::Generator { generator, pace }, RowSplit::Strided { split, offset }) => {
                 Ok(generate(generator, pace.as_mut(), *split, offset, limit, out))
             }
             (Self::Collection(collection), RowSplit::Strided { split, offset }) => {
                 Ok(read_collection(collection, *split, offset, limit, out))
             }
-            (Self::Csv(_), RowSplit::Strided { .. })
+            (Self::Csv { .. }, RowSplit::Strided { .. })
             | (Self::Generator { .. } | Self::Collection(_), RowSplit::Csv(_)) => {
                 Err(Error::new(ErrorKind::CorruptState, "a restored split belongs to another kind of source")
                     .with_hint("give a source of another kind another name, or start without the old checkpoint"))
             }
         }
+    }
+}
+
+async fn read_paced(
+    reader: &mut dyn SplitReader<Row, DelimitedSplit>,
+    pace: Option<&mut Pace>,
+    split: &mut DelimitedSplit,
+    limit: usize,
+    out: &mut Batch<Row>,
+) -> Result<ReadStatus> {
+    let Some(pace) = pace else { return reader.read(split, limit, out).await };
+    match pace.allowance(limit as u64) {
+        Ok(granted) => {
+            let before = out.len();
+            let status = reader.read(split, granted as usize, out).await?;
+            pace.emitted += (out.len() - before) as u64;
+            Ok(status)
+        }
+        Err(wait_until) => Ok(ReadStatus::NotBefore(wait_until)),
     }
 }
 

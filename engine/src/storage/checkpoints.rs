@@ -120,7 +120,7 @@ impl CheckpointStore {
         let mut store =
             Self { file_system, directory, next_sequence: 0, epoch: Epoch::default(), own: BTreeSet::new() };
         loop {
-            let entries = store.read_log().await?;
+            let entries = read_log(&store.file_system, &store.directory).await?;
             store.next_sequence = entries.len() as u64;
             store.epoch = entries.iter().map(LogEntry::epoch).max().unwrap_or_default().next();
             let found = store.found(&entries).await?;
@@ -173,19 +173,6 @@ impl CheckpointStore {
             next_checkpoint_id: CheckpointId(highest + 1),
             finished: entries.iter().any(|entry| matches!(entry, LogEntry::Finished { .. })),
         })
-    }
-
-    async fn read_log(&self) -> Result<Vec<LogEntry>> {
-        let log = self.directory.join("ha");
-        let mut entries = Vec::new();
-        loop {
-            let path = log.join(entry_name(entries.len() as u64));
-            match read_file(self.file_system.as_ref(), &path).await {
-                Ok(bytes) => entries.push(unseal(&path, &bytes)?),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(entries),
-                Err(error) => return Err(failed("read", &path, error)),
-            }
-        }
     }
 
     /// Appends to the log, or finds that a newer leader has taken over ([`ErrorKind::Fenced`]).
@@ -310,6 +297,23 @@ pub async fn read_metadata(file_system: &SharedFileSystem, path: &Path) -> Resul
     }
 }
 
+/// Reads the leader's log of a job, oldest entry first, without taking part; empty if the job never ran.
+///
+/// # Errors
+/// If an entry cannot be read or is damaged.
+pub async fn read_log(file_system: &SharedFileSystem, job_directory: &Path) -> Result<Vec<LogEntry>> {
+    let log = job_directory.join("ha");
+    let mut entries = Vec::new();
+    loop {
+        let path = log.join(entry_name(entries.len() as u64));
+        match read_file(file_system.as_ref(), &path).await {
+            Ok(bytes) => entries.push(unseal(&path, &bytes)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(entries),
+            Err(error) => return Err(failed("read", &path, error)),
+        }
+    }
+}
+
 /// Decodes an entry of the leader's log; `path` is for messages.
 pub fn decode_log_entry(path: &Path, bytes: &[u8]) -> Result<LogEntry> {
     unseal(path, bytes)
@@ -343,7 +347,11 @@ fn seal<T: Serialize>(value: &T) -> Vec<u8> {
 fn unseal<T: serde::de::DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T> {
     let damaged = |what: String| {
         Error::new(ErrorKind::CorruptState, format!("{} is damaged: {what}", path.display()))
-            .with_hint("restore from another retained checkpoint with --from PATH")
+            .with_hint(
+                "move the job's checkpoint directory away; then start from a checkpoint in it that is whole with --from PATH, \
+                 after removing the output files of later checkpoints (part-SUBTASK-CHECKPOINT-…), or from the beginning, \
+                 after removing all of them",
+            )
     };
     let Some((header, content)) = bytes.split_at_checked(9) else {
         return Err(damaged(format!("it has {} bytes, not even a header", bytes.len())));

@@ -20,7 +20,10 @@ mod checkpoints;
 mod durable;
 mod local;
 
-pub use checkpoints::{CheckpointMetadata, CheckpointStore, LogEntry, Takeover, decode_log_entry, decode_metadata, discard, read_metadata};
+pub use checkpoints::{
+    CheckpointMetadata, CheckpointStore, LogEntry, Takeover, decode_log_entry, decode_metadata, discard, read_log,
+    read_metadata,
+};
 pub use durable::{publish_file, read_file, replace_file};
 pub use local::LocalFileSystem;
 

@@ -481,13 +481,19 @@ fn row() -> impl Strategy<Value = Row> {
 fn source_kind() -> impl Strategy<Value = SourceKind> {
     let fields = || prop::collection::vec(field(), 0..4);
     prop_oneof![
-        (text(), fields(), any::<bool>(), prop::option::of(1_u64..1_000_000), any::<bool>()).prop_map(
-            |(path, columns, header, split_bytes, skip)| {
+        (
+            text(),
+            fields(),
+            any::<bool>(),
+            prop::option::of(1_u64..1_000_000),
+            prop::option::of(1_u64..1000),
+            any::<bool>(),
+        )
+            .prop_map(|(path, columns, header, split_bytes, rate, skip)| {
                 let header = if header { Header::Present } else { Header::Absent };
                 let on_bad_record = if skip { OnBadRecord::Skip } else { OnBadRecord::Fail };
-                SourceKind::Csv(CsvSource { header, split_bytes, on_bad_record, ..CsvSource::new(path, columns) })
-            }
-        ),
+                SourceKind::Csv(CsvSource { header, split_bytes, rate, on_bad_record, ..CsvSource::new(path, columns) })
+            }),
         (
             prop::option::of(0..u64::MAX / 2),
             prop::option::of(1_u64..1000),

@@ -44,7 +44,7 @@ impl JobManager {
                 }
             }
             ExecutionAction::StopCheckpoints { attempt, reason } => {
-                tracing::info!(%attempt, reason, "attempt failed");
+                tracing::warn!(%attempt, %reason, "attempt failed");
                 self.summary.restarts += 1;
                 self.final_request = None;
                 self.state_with(Moment::Before, Step::FailOver, None, &reason).await;

@@ -148,6 +148,8 @@ enum JobManagerEvent {
 }
 
 const MAILBOX: usize = 1024;
+/// How long the end of a job waits for its task managers to go.
+const DISMISSAL_TIMEOUT: Duration = Duration::from_secs(2);
 const TAKE_OVER_PAUSE: Duration = Duration::from_millis(500);
 /// An epoch's attempts are numbered from its own million on, so that they only grow from leader to leader.
 const ATTEMPTS_PER_EPOCH: u64 = 1_000_000;
@@ -237,11 +239,29 @@ impl JobManager {
         };
         acceptor.abort();
         if ended.is_ok() {
-            for session in this.sessions.values() {
-                let _ = session.outgoing.try_send(ToTaskManager::Shutdown);
-            }
+            this.dismiss(&mut events).await;
         }
         Ok((ended, this.setup, this.summary))
+    }
+
+    /// Sends the task managers away and sees them go: this process may end right after, and with it what it had to say.
+    async fn dismiss(&mut self, events: &mut mpsc::Receiver<JobManagerEvent>) {
+        for session in self.sessions.values() {
+            let _ = session.outgoing.try_send(ToTaskManager::Shutdown);
+        }
+        let env = self.setup.env.clone();
+        let deadline = env.now().saturating_add(DISMISSAL_TIMEOUT);
+        while self.sessions.values().any(|session| session.task_manager.is_some()) {
+            match env.until(Some(deadline), events.recv()).await {
+                Some(Some(JobManagerEvent::Disconnected { session, .. })) => {
+                    self.sessions.remove(&session);
+                }
+                Some(Some(
+                    JobManagerEvent::Accepted(_) | JobManagerEvent::Message { .. } | JobManagerEvent::Storage(_),
+                )) => {}
+                Some(None) | None => return,
+            }
+        }
     }
 
     fn new(
@@ -255,8 +275,10 @@ impl JobManager {
         let mode = if checkpointing { Checkpointing::On } else { Checkpointing::Off };
         let restart = RestartStrategy::new(&select(setup.config.restart.as_ref(), None, mode));
         let first_attempt = Attempt(leadership.epoch.0 * ATTEMPTS_PER_EPOCH + 1);
+        // Output carries the checkpoint's number in its name, so the numbers go on from those of a given checkpoint.
+        let after_given = leadership.given.as_ref().map(|given| given.metadata.checkpoint_id.next());
         let start = CoordinatorStart {
-            next_id: leadership.found.next_checkpoint_id,
+            next_id: after_given.max(Some(leadership.found.next_checkpoint_id)).unwrap_or_default(),
             first_trigger_delay: first_trigger_delay(&setup),
             retained: leadership
                 .found

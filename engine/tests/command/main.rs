@@ -1,0 +1,16 @@
+//! The command as users have it: the built binary, real files, real processes, real kills.
+//!
+//! `cfg(test)` holds for all of it; it stands here for clippy, which then knows helpers from product code.
+
+#[cfg(test)]
+mod bad_input;
+#[cfg(test)]
+mod flights;
+#[cfg(test)]
+mod kill_moments;
+#[cfg(test)]
+mod process;
+#[cfg(test)]
+mod sigkill;
+#[cfg(test)]
+mod workspace;
