@@ -104,7 +104,7 @@ fn check_signature(function: &ItemFn) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::expand;
 
     fn error(arguments: &str, item: &str) -> String {
         let parsed = (arguments.parse().expect("tokens"), item.parse().expect("tokens"));

@@ -5,7 +5,7 @@
 //! pre-commit and commit, job managers lose their leadership, connections break, the storage loses power — and demands
 //! that both show the same. Everything runs in one thread under a simulated clock; the engine is the one of production.
 //!
-//! ```ignore
+//! ```
 //! #[tidegate_sim::test(seeds = 200, faults = 2)]
 //! fn words_are_counted_once(sim: &mut tidegate_sim::testing::Simulation) { /* as below */ }
 //! ```

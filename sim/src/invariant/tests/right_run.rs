@@ -149,11 +149,11 @@ impl Run {
     }
 
     pub(super) fn begin(&mut self, transaction: Transaction) {
-        self.fact(Moment::After, Step::BeginTransaction, None, transaction.0, staged_name(transaction));
+        self.fact(Moment::After, Step::BeginTransaction, None, transaction.0.into(), staged_name(transaction));
     }
 
     pub(super) fn pre_commit(&mut self, checkpoint: u64, transaction: Transaction) {
-        self.fact(Moment::After, Step::PreCommit, Some(checkpoint), transaction.0, staged_name(transaction));
+        self.fact(Moment::After, Step::PreCommit, Some(checkpoint), transaction.0.into(), staged_name(transaction));
     }
 
     pub(super) fn file(&mut self, path: PathBuf, kind: FileRecordKind) {
@@ -168,9 +168,9 @@ impl Run {
 
     pub(super) fn commit(&mut self, checkpoint: u64, transaction: Transaction) {
         let (attempt, detail) = (transaction.0, staged_name(transaction));
-        self.fact(Moment::Before, Step::Commit, Some(checkpoint), attempt, detail.clone());
+        self.fact(Moment::Before, Step::Commit, Some(checkpoint), attempt.into(), detail.clone());
         self.show(checkpoint, transaction);
-        self.fact(Moment::After, Step::Commit, Some(checkpoint), attempt, detail);
+        self.fact(Moment::After, Step::Commit, Some(checkpoint), attempt.into(), detail);
     }
 
     pub(super) fn abort(&mut self, step: Step, by_attempt: u64, transaction: Transaction) {
