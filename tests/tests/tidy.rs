@@ -60,6 +60,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     // What people write.
     ("api", API),
     ("pipeline", PIPELINE),
+    ("command", COMMAND),
 ];
 
 const VOCABULARY: &[&str] = &["id", "error", "codec", "config", "planted", "event", "record", "time"];
@@ -187,6 +188,25 @@ const PIPELINE: &[&str] = &[
     "task",
     "runtime",
     "api",
+];
+/// The command names what its arguments name: pipelines, processes, and what they keep.
+const COMMAND: &[&str] = &[
+    "id",
+    "error",
+    "codec",
+    "config",
+    "planted",
+    "event",
+    "record",
+    "time",
+    "graph",
+    "env",
+    "storage",
+    "connector",
+    "task",
+    "runtime",
+    "api",
+    "pipeline",
 ];
 
 /// Uses against the direction of the layers: file, module, reason.
