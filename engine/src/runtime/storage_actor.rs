@@ -116,7 +116,7 @@ impl StorageActor {
     }
 
     async fn prepare(&mut self, checkpoint_id: CheckpointId) -> Result<()> {
-        match &self.storage {
+        match &mut self.storage {
             Storage::Files(store) => store.prepare(checkpoint_id).await,
             Storage::Memory(_) => Ok(()),
         }

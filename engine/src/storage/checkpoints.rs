@@ -10,7 +10,7 @@
 //! A new leader first writes a takeover entry: from then on no older one can complete anything.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
 };
@@ -97,6 +97,8 @@ pub struct CheckpointStore {
     directory: PathBuf,
     next_sequence: u64,
     epoch: Epoch,
+    /// Checkpoints whose directories could not be created: if they exist, they are not ours to delete.
+    foreign: BTreeSet<CheckpointId>,
 }
 
 const METADATA: &str = "_metadata";
@@ -104,18 +106,25 @@ const MAGIC: &[u8; 4] = b"TGCP";
 const FORMAT_VERSION: u8 = 1;
 
 impl CheckpointStore {
-    /// Opens the directory of a job and takes the leadership: from now on every older leader is fenced.
+    /// Opens the directory of a job and takes the leadership: from now on every older leader is fenced. The epoch is greater
+    /// than that of every older leader, and than `after`: the one in which a checkpoint from elsewhere was taken.
     ///
     /// # Errors
     /// If the directory cannot be read or written, or an entry of the log is damaged.
-    pub async fn take_over(file_system: SharedFileSystem, directory: PathBuf, token: u64) -> Result<(Self, Takeover)> {
+    pub async fn take_over(
+        file_system: SharedFileSystem,
+        directory: PathBuf,
+        token: u64,
+        after: Epoch,
+    ) -> Result<(Self, Takeover)> {
         let log = directory.join("ha");
         file_system.create_directories(&log).await.map_err(|error| failed("create", &log, error))?;
-        let mut store = Self { file_system, directory, next_sequence: 0, epoch: Epoch::default() };
+        let mut store =
+            Self { file_system, directory, next_sequence: 0, epoch: Epoch::default(), foreign: BTreeSet::new() };
         loop {
             let entries = read_log(&store.file_system, &store.directory).await?;
             store.next_sequence = entries.len() as u64;
-            store.epoch = entries.iter().map(LogEntry::epoch).max().unwrap_or_default().next();
+            store.epoch = entries.iter().map(LogEntry::epoch).fold(after, Epoch::max).next();
             match store.append(&LogEntry::Takeover { epoch: store.epoch, token }).await {
                 Ok(()) => return store.found(entries).await.map(|found| (store, found)),
                 Err(error) if error.kind() == ErrorKind::Fenced => {}
@@ -181,7 +190,7 @@ impl CheckpointStore {
                     self.next_sequence += 1;
                     return Ok(());
                 }
-                Err(Error::new(ErrorKind::Fenced, "another job manager has taken over this job"))
+                Err(fenced())
             }
             Err(error) => Err(failed("publish", &path, error).into_unknown()),
         }
@@ -192,11 +201,18 @@ impl CheckpointStore {
         self.directory.join(format!("chk-{checkpoint_id}"))
     }
 
-    /// Creates the directory of a new checkpoint. That it did not exist makes the id ours alone.
-    pub async fn prepare(&self, checkpoint_id: CheckpointId) -> Result<()> {
+    /// Creates the directory of a new checkpoint. That it did not exist makes the id ours alone; if it does exist, another
+    /// leader made it, and what is in it may be what a recovery needs.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Fenced`] if a newer leader has taken over.
+    pub async fn prepare(&mut self, checkpoint_id: CheckpointId) -> Result<()> {
         let directory = self.checkpoint_directory(checkpoint_id);
-        let created = self.file_system.create_directory(&directory).await;
-        created.map_err(|error| failed("create", &directory, error))?;
+        if let Err(error) = self.file_system.create_directory(&directory).await {
+            self.foreign.insert(checkpoint_id);
+            self.check_leadership().await?;
+            return Err(failed("create", &directory, error));
+        }
         let synced = self.file_system.sync_directory(&self.directory).await;
         synced.map_err(|error| failed("sync the names in", &self.directory, error))
     }
@@ -233,12 +249,33 @@ impl CheckpointStore {
     }
 
     /// Reads what a checkpoint consists of.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Fenced`] if it is not there because a newer leader has taken over.
     pub async fn read_metadata(&self, checkpoint_id: CheckpointId) -> Result<CheckpointMetadata> {
-        read_metadata(&self.file_system, &self.checkpoint_directory(checkpoint_id)).await
+        let read = read_metadata(&self.file_system, &self.checkpoint_directory(checkpoint_id)).await;
+        if read.is_err() {
+            self.check_leadership().await?;
+        }
+        read
     }
 
-    /// Deletes a checkpoint: metadata first, so that nothing half deleted looks whole.
+    /// Whether the log ends with an entry that this leader knows, as far as can be told.
+    async fn check_leadership(&self) -> Result<()> {
+        let next = self.directory.join("ha").join(entry_name(self.next_sequence));
+        match self.file_system.exists(&next).await {
+            Ok(true) => Err(fenced()),
+            // Whoever asks has an error of its own to report.
+            Ok(false) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Deletes a checkpoint: metadata first, so that nothing half deleted looks whole. One that this leader could not
+    /// prepare is left alone; if it is an older leader's, the next one deletes it.
     pub async fn discard(&self, checkpoint_id: CheckpointId) -> Result<()> {
+        if self.foreign.contains(&checkpoint_id) {
+            return Ok(());
+        }
         discard(&self.file_system, &self.checkpoint_directory(checkpoint_id)).await
     }
 
@@ -302,6 +339,11 @@ pub fn decode_metadata(path: &Path, bytes: &[u8]) -> Result<CheckpointMetadata> 
     unseal(path, bytes)
 }
 
+fn fenced() -> Error {
+    Error::new(ErrorKind::Fenced, "another job manager has taken over this job")
+        .with_hint("see which other process runs a job of this name with these checkpoints")
+}
+
 fn entry_name(sequence: u64) -> String {
     format!("{sequence:010}")
 }
@@ -346,3 +388,6 @@ fn unseal<T: serde::de::DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T
     }
     codec::decode(content).map_err(|error| damaged(error.to_string()))
 }
+
+#[cfg(test)]
+mod tests;
