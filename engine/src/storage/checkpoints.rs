@@ -199,7 +199,8 @@ impl CheckpointStore {
             // Someone has the number: ourselves, if an earlier try took effect without our knowing.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let bytes = read_file(self.file_system.as_ref(), &path).await;
-                let bytes = bytes.map_err(|error| failed("read", &path, error))?;
+                // As long as the entry cannot be read it may be ours: to say "not stored" would delete what it names.
+                let bytes = bytes.map_err(|error| failed("read", &path, error).into_unknown())?;
                 if unseal::<LogEntry>(&path, &bytes)? == *entry {
                     self.next_sequence += 1;
                     return Ok(());

@@ -13,7 +13,7 @@
 //!             holds
 //! ```
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, rc::Rc};
 
 use super::{
     Derived, Options, Selection,
@@ -135,7 +135,7 @@ fn run_seed<R: BodyOutcome>(
         }
     };
     let disturbed = |faults: &[Fault]| -> Passed {
-        let undisturbed: Arc<Undisturbed> = undisturbed.clone();
+        let undisturbed: Rc<Undisturbed> = undisturbed.clone();
         pass(&derived, Pass::Disturbed { faults: faults.to_vec(), undisturbed }, keep, body)
     };
     let mut stormy = disturbed(&derived.faults);

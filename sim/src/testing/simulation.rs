@@ -6,6 +6,7 @@ use std::{
     fmt::Debug,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     path::{Path, PathBuf},
+    rc::Rc,
     sync::Arc,
     time::Duration,
 };
@@ -43,7 +44,7 @@ pub(super) enum Pass {
     /// Nothing is disturbed: what the body observes is what must be.
     Undisturbed,
     /// These faults strike.
-    Disturbed { faults: Vec<Fault>, undisturbed: Arc<Undisturbed> },
+    Disturbed { faults: Vec<Fault>, undisturbed: Rc<Undisturbed> },
 }
 
 /// What the undisturbed pass left behind.
@@ -247,11 +248,7 @@ impl Passed {
     ///
     /// # Errors
     /// Everything that is wrong even without faults.
-    #[expect(
-        clippy::arc_with_non_send_sync,
-        reason = "a test runs on one thread; the judge shares what it compares with"
-    )]
-    pub(super) fn into_undisturbed(self) -> Result<Arc<Undisturbed>, Vec<Finding>> {
+    pub(super) fn into_undisturbed(self) -> Result<Rc<Undisturbed>, Vec<Finding>> {
         let mut findings = self.findings;
         if !self.observations.is_empty() && self.observations.values().all(|seen| seen.text.is_empty()) {
             findings.push(Finding::new(Breach::Vacuous, "the job shows nothing at its end, so nothing could get lost"));
@@ -259,7 +256,7 @@ impl Passed {
         if !findings.is_empty() {
             return Err(findings);
         }
-        Ok(Arc::new(Undisturbed { observations: self.observations, simulated: self.played.simulated }))
+        Ok(Rc::new(Undisturbed { observations: self.observations, simulated: self.played.simulated }))
     }
 
     /// Whether two passes were the same in everything that is seen of them.
