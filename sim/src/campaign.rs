@@ -59,12 +59,7 @@ pub struct SeedResult {
 }
 
 /// Runs the seeds of an extent and hands each result to `collect`, in no particular order; stops when `stop` is set.
-pub fn run_seeds(
-    scenarios: &[Scenario],
-    extent: Extent,
-    stop: &AtomicBool,
-    collect: impl FnMut(SeedResult) + Send,
-) {
+pub fn run_seeds(scenarios: &[Scenario], extent: Extent, stop: &AtomicBool, collect: impl FnMut(SeedResult) + Send) {
     let next = AtomicU64::new(extent.first);
     let collect = Mutex::new(collect);
     std::thread::scope(|scope| {

@@ -59,10 +59,8 @@ impl Capsule {
     pub fn read(path: &Path) -> Result<Self, CapsuleError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| CapsuleError::File { path: path.display().to_string(), source })?;
-        toml::from_str(&text).map_err(|error| CapsuleError::Malformed {
-            path: path.display().to_string(),
-            reason: error.to_string(),
-        })
+        toml::from_str(&text)
+            .map_err(|error| CapsuleError::Malformed { path: path.display().to_string(), reason: error.to_string() })
     }
 
     /// The text of the capsule.
@@ -76,7 +74,8 @@ impl Capsule {
     /// # Errors
     /// [`CapsuleError`] that names the file.
     pub fn write(&self, path: &Path) -> Result<(), CapsuleError> {
-        let written = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| std::fs::write(path, self.text()));
+        let written =
+            path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| std::fs::write(path, self.text()));
         written.map_err(|source| CapsuleError::File { path: path.display().to_string(), source })
     }
 }

@@ -121,7 +121,11 @@ impl Nemesis {
         let subject = fact.subject.subtask.as_deref().unwrap_or(&fact.subject.node);
         let matches = fault.at.step == fact.step
             && fault.at.moment == fact.moment
-            && fault.at.subject.as_deref().is_none_or(|part| subject.contains(part) || fact.subject.node.contains(part));
+            && fault
+                .at
+                .subject
+                .as_deref()
+                .is_none_or(|part| subject.contains(part) || fact.subject.node.contains(part));
         if !matches {
             return None;
         }
@@ -290,7 +294,9 @@ fn storage_fault(kind: FaultKind) -> Option<(DiskFaultKind, u64)> {
 impl Observer for Nemesis {
     fn observe(&self, fact: &Fact<'_>) -> Directive {
         self.recorder.fact(fact);
-        if fact.step == Step::BeginTransaction && fact.subject.subtask.as_deref().is_some_and(|name| name.ends_with("#0")) {
+        if fact.step == Step::BeginTransaction
+            && fact.subject.subtask.as_deref().is_some_and(|name| name.ends_with("#0"))
+        {
             self.state().sink_host = Some(fact.subject.node.clone());
         }
         match self.due(fact) {

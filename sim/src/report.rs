@@ -6,12 +6,7 @@ use serde::{Deserialize, Serialize};
 use tidegate::event::{Moment, Step};
 
 use crate::{
-    campaign::SeedResult,
-    fault::FaultKind,
-    invariant::InvariantId,
-    run::Verdict,
-    scenario::Scenario,
-    trace::TraceHash,
+    campaign::SeedResult, fault::FaultKind, invariant::InvariantId, run::Verdict, scenario::Scenario, trace::TraceHash,
 };
 
 /// One line of the report.
@@ -186,7 +181,18 @@ impl OutcomeReport {
             }
             let _ = writeln!(text, "  {last}");
         };
-        line(["scenario", "runs", "no fault", "faults", "completed", "aborted", "recovered", "twice", "lost", "verdict"]);
+        line([
+            "scenario",
+            "runs",
+            "no fault",
+            "faults",
+            "completed",
+            "aborted",
+            "recovered",
+            "twice",
+            "lost",
+            "verdict",
+        ]);
         for outcome in &self.outcomes {
             let numbers = [
                 outcome.runs,

@@ -160,7 +160,8 @@ impl Swarm {
                 let step = *SWARM_STEPS.choose(&mut random).unwrap_or(&Step::Trigger);
                 let moment = if random.gen_bool(0.5) { Moment::Before } else { Moment::After };
                 let at = At { step, moment, subject: None, occurrence: random.gen_range(1..=12) };
-                let lasts_ms = if random.gen_bool(0.3) { random.gen_range(9_000..20_000) } else { random.gen_range(10..4_000) };
+                let lasts_ms =
+                    if random.gen_bool(0.3) { random.gen_range(9_000..20_000) } else { random.gen_range(10..4_000) };
                 Fault { kind, at, lasts_ms }
             })
             .collect()

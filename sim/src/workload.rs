@@ -5,8 +5,8 @@ use std::time::Duration;
 use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 use tidegate::pipeline::{
-    AggregateOperation, Assigner, Assignment, Checkpoint, Emit, EventTime, FileSink, Format, GeneratorSource, KeyDistribution,
-    Operation, Pipeline, Sink, SinkKind, Source, SourceKind, Stage, WindowOperation,
+    AggregateOperation, Assigner, Assignment, Checkpoint, Emit, EventTime, FileSink, Format, GeneratorSource,
+    KeyDistribution, Operation, Pipeline, Sink, SinkKind, Source, SourceKind, Stage, WindowOperation,
 };
 
 use crate::seed::Seed;
@@ -154,8 +154,7 @@ impl Workload {
             splits: self.parallelism,
             seed: self.data_seed.wrapping_add(number),
         };
-        let event_time =
-            EventTime::new("time_ms").out_of_order_by(Duration::from_millis(self.disorder_ms));
+        let event_time = EventTime::new("time_ms").out_of_order_by(Duration::from_millis(self.disorder_ms));
         Source::new(name, SourceKind::Generator(generator)).with_event_time(event_time)
     }
 

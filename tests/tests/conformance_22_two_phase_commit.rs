@@ -78,7 +78,7 @@ struct RecordingSink(Arc<Mutex<Outside>>);
 
 impl RecordingSink {
     fn outside(&self) -> MutexGuard<'_, Outside> {
-        self.0.lock().unwrap()
+        self.0.lock().expect("no test panics while it holds this")
     }
 
     fn called(&self, hook: &str, transaction: &str) {
@@ -191,11 +191,17 @@ impl Subtask {
     }
 
     fn take_calls(&self) -> Vec<String> {
-        std::mem::take(&mut self.outside.lock().unwrap().calls)
+        std::mem::take(&mut self.outside.lock().expect("no test panics while it holds this").calls)
     }
 
     fn visible(&self) -> Vec<String> {
-        self.outside.lock().unwrap().visible().into_iter().map(str::to_owned).collect()
+        self.outside
+            .lock()
+            .expect("no test panics while it holds this")
+            .visible()
+            .into_iter()
+            .map(str::to_owned)
+            .collect()
     }
 }
 

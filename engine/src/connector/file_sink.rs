@@ -119,7 +119,9 @@ impl<T: Data> FileSink<T> {
                 self.write_out(0).await?;
             }
             let stated = reporter.state(moment, Step::WriteStaged, Some(checkpoint_id), &transaction.staged).await;
-            stated.map_err(|failure| Error::new(ErrorKind::Unavailable, "cannot write the staged file").with_source(failure))?;
+            stated.map_err(|failure| {
+                Error::new(ErrorKind::Unavailable, "cannot write the staged file").with_source(failure)
+            })?;
         }
         Ok(())
     }

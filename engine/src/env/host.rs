@@ -45,7 +45,11 @@ impl Host {
     pub(super) async fn blocking<T: Send + 'static>(&self, call: impl FnOnce() -> T + Send + 'static) -> T {
         match tokio::task::spawn_blocking(call).await {
             Ok(result) => result,
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime ends, and with it everyone who waits.
+                Err(_cancelled) => std::future::pending().await,
+            },
         }
     }
 

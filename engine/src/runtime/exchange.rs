@@ -8,7 +8,10 @@
 //! ```
 //! When a connection ends, every subtask that used it fails: the attempt is over (Flink `NettyConnectionManager`).
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+};
 
 use super::connection::{MessageReader, write_messages};
 use crate::{
@@ -63,13 +66,13 @@ pub(super) async fn serve(env: Env, stream: ByteStream, channels: Option<Arc<Att
             Err(reason) => break reason,
         };
         let Some(receiver) = channels.receivers.get(&channel) else { break format!("no channel {channel} here") };
-        if !seen.contains_key(&channel) {
+        if let Entry::Vacant(first) = seen.entry(channel) {
             let credit_return = CreditReturn::Remote { connection: credits.clone(), channel };
             let connected = TaskEvent::InputConnected { channel: receiver.channel, credit_return };
             if receiver.mailbox.post(connected).is_err() {
                 break "the receiving subtask is gone".into();
             }
-            seen.insert(channel, receiver.clone());
+            first.insert(receiver.clone());
         }
         let element = match into_element(element, receiver.decoder) {
             Ok(element) => element,

@@ -110,11 +110,17 @@ const MAGIC: &[u8; 4] = b"TGCP";
 const FORMAT_VERSION: u8 = 1;
 
 impl CheckpointStore {
-    /// Opens the directory of a job and takes the leadership: from now on every older leader is fenced.
+    /// Opens the directory of a job and takes the leadership: from now on every older leader is fenced. The epoch is higher
+    /// than that of every older leader, and than `after`: the one in which a checkpoint from elsewhere was taken.
     ///
     /// # Errors
     /// If the directory cannot be read or written, or an entry of the log is damaged.
-    pub async fn take_over(file_system: SharedFileSystem, directory: PathBuf, token: u64) -> Result<(Self, Takeover)> {
+    pub async fn take_over(
+        file_system: SharedFileSystem,
+        directory: PathBuf,
+        token: u64,
+        after: Epoch,
+    ) -> Result<(Self, Takeover)> {
         let log = directory.join("ha");
         file_system.create_directories(&log).await.map_err(|error| failed("create", &log, error))?;
         let mut store =
@@ -122,7 +128,7 @@ impl CheckpointStore {
         loop {
             let entries = read_log(&store.file_system, &store.directory).await?;
             store.next_sequence = entries.len() as u64;
-            store.epoch = entries.iter().map(LogEntry::epoch).max().unwrap_or_default().next();
+            store.epoch = entries.iter().map(LogEntry::epoch).fold(after, Epoch::max).next();
             let found = store.found(&entries).await?;
             let next_checkpoint_id = found.next_checkpoint_id;
             match store.append(&LogEntry::Takeover { epoch: store.epoch, token, next_checkpoint_id }).await {

@@ -41,13 +41,7 @@ pub const TRANSACTIONS: &str = "transactions";
 
 /// Erases the type of a transactional sink; `make` is called once per subtask and attempt.
 pub fn two_phase_commit_sink<S: TwoPhaseCommitSink>(make: impl Fn() -> S + Send + Sync + 'static) -> SinkFactory {
-    Arc::new(move || {
-        Box::new(TwoPhaseCommit {
-            sink: make(),
-            ledger: TransactionLedger::default(),
-            reporter: None,
-        })
-    })
+    Arc::new(move || Box::new(TwoPhaseCommit { sink: make(), ledger: TransactionLedger::default(), reporter: None }))
 }
 
 /// Erases the type of a sink without transactions.

@@ -68,7 +68,8 @@ impl Zoo {
         let mut runs: Vec<u64> = rows.iter().map(|row| row.hunt.runs).collect();
         runs.sort_unstable();
         let caught = rows.iter().filter(|row| row.hunt.caught).count();
-        let table = Table { caught, bugs: rows.len(), median_runs: runs.get(runs.len() / 2).copied().unwrap_or(0), rows };
+        let table =
+            Table { caught, bugs: rows.len(), median_runs: runs.get(runs.len() / 2).copied().unwrap_or(0), rows };
         println!("\n{caught} of {} caught, median {} runs", table.bugs, table.median_runs);
         write_json(self.json.as_ref(), &table)?;
         Ok(if caught == table.bugs { Outcome::AsClaimed } else { Outcome::Violated })

@@ -247,6 +247,10 @@ impl Passed {
     ///
     /// # Errors
     /// Everything that is wrong even without faults.
+    #[expect(
+        clippy::arc_with_non_send_sync,
+        reason = "a test runs on one thread; the judge shares what it compares with"
+    )]
     pub(super) fn into_undisturbed(self) -> Result<Arc<Undisturbed>, Vec<Finding>> {
         let mut findings = self.findings;
         if !self.observations.is_empty() && self.observations.values().all(|seen| seen.text.is_empty()) {

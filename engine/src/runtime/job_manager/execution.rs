@@ -105,6 +105,7 @@ impl JobManager {
                 self.restore = Some(Restore { metadata: Arc::new(*metadata), directory });
                 self.tell_execution(ExecutionInput::RestoreReady { attempt }).await;
             }
+            Err(error) if error.kind() == ErrorKind::Fenced => self.step_down(StepDown::Stop(error)),
             Err(error) => {
                 let fatal = error.kind() != ErrorKind::Unavailable;
                 let reason = format!("cannot restore checkpoint {checkpoint_id}: {error}");

@@ -1,6 +1,6 @@
 //! How a job manager becomes the leader, and what it finds.
 
-use super::{JobManagerSetup, Restore};
+use super::{ATTEMPTS_PER_EPOCH, JobManagerSetup, Restore};
 use crate::{
     config::CheckpointStorageConfig,
     error::{Error, ErrorKind, Result},
@@ -39,7 +39,11 @@ pub(super) async fn take_leadership(setup: &JobManagerSetup) -> Result<Leadershi
         CheckpointStorageConfig::FileSystem { directory } => {
             let directory = directory.join(&setup.job_id);
             let token = setup.env.entropy();
-            let (store, found) = CheckpointStore::take_over(setup.file_system.clone(), directory, token).await?;
+            // What its sinks staged is swept by later attempts only.
+            let after = given.as_ref().map(|given: &Restore| Epoch(given.metadata.attempt.0 / ATTEMPTS_PER_EPOCH));
+            let (store, found) =
+                CheckpointStore::take_over(setup.file_system.clone(), directory, token, after.unwrap_or_default())
+                    .await?;
             (Storage::Files(store), found)
         }
         CheckpointStorageConfig::JobManager => {

@@ -353,6 +353,9 @@ impl JobManager {
             StorageResult::Prepared { checkpoint_id, result: Ok(()) } => {
                 self.tell_coordinator(CoordinatorInput::LocationReady { checkpoint_id }).await;
             }
+            StorageResult::Prepared { result: Err(error), .. } if error.kind() == ErrorKind::Fenced => {
+                self.step_down(StepDown::Stop(error));
+            }
             StorageResult::Prepared { checkpoint_id, result: Err(error) } => {
                 tracing::warn!(%checkpoint_id, %error, "no location for a checkpoint");
                 let reason = CheckpointFailureReason::IoException;

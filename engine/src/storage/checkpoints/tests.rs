@@ -23,7 +23,7 @@ struct Directory {
 
 impl Directory {
     async fn take_over(&self, token: u64) -> Result<(CheckpointStore, Takeover)> {
-        CheckpointStore::take_over(self.file_system.clone(), self.path.clone(), token).await
+        CheckpointStore::take_over(self.file_system.clone(), self.path.clone(), token, Epoch::default()).await
     }
 
     fn log_entry(&self, sequence: u64) -> PathBuf {
