@@ -239,6 +239,7 @@ impl Parts {
         let ended = JobManager::run(JobManagerSetup {
             name: JOB_MANAGER.into(),
             address: JOB_MANAGER_ADDRESS.into(),
+            listener: None,
             job_id: JOB_ID.into(),
             program: self.program,
             program_reference: String::new(),

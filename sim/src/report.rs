@@ -171,6 +171,19 @@ impl OutcomeReport {
 
     /// The report as a table.
     pub fn text(&self) -> String {
+        format!(
+            "{}\n{} runs, {} simulated seconds, seeds {}..{}, trace {}\n",
+            self.text_without_trace(),
+            self.runs,
+            self.simulated_seconds,
+            self.first_seed,
+            self.end_seed,
+            self.trace_hash
+        )
+    }
+
+    /// The table alone: what it says changes with what the engine does, not with its schedule's every detail.
+    pub fn text_without_trace(&self) -> String {
         let width = self.outcomes.iter().map(|outcome| outcome.scenario.len()).max().unwrap_or(8).max(8);
         let mut text = String::new();
         let mut line = |cells: [&str; 10]| {
@@ -214,11 +227,6 @@ impl OutcomeReport {
             let struck = self.faults.get(kind.name()).copied().unwrap_or(0);
             let _ = writeln!(text, "{:width$} {struck:>9}", kind.name());
         }
-        let _ = writeln!(
-            text,
-            "\n{} runs, {} simulated seconds, seeds {}..{}, trace {}",
-            self.runs, self.simulated_seconds, self.first_seed, self.end_seed, self.trace_hash
-        );
         for outcome in self.outcomes.iter().filter(|outcome| outcome.verdict != "holds") {
             let _ = writeln!(text, "{}: {} {:?}", outcome.scenario, outcome.verdict, outcome.violations);
         }

@@ -68,6 +68,7 @@ pub(super) fn lead(arguments: JobManagerArguments) -> Result<Ending> {
         let leading = JobManager::run(JobManagerSetup {
             name: "jobmanager".into(),
             address,
+            listener: None,
             job_id: job.name().to_owned(),
             program: job.program.clone(),
             program_reference: job.pipeline.to_json(),

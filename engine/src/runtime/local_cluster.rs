@@ -39,7 +39,10 @@ impl LocalCluster {
     /// # Errors
     /// What ended the job, other than its success.
     pub async fn run(self, env: &Env, program: Arc<Program>) -> Result<JobSummary> {
-        let address = free_address(env).await?;
+        let listener = env.listen("127.0.0.1:0").await.map_err(|error| {
+            Error::new(ErrorKind::Unavailable, "no free port on the loopback interface").with_source(error)
+        })?;
+        let address = listener.local_address();
         let file_system: SharedFileSystem = Arc::new(LocalFileSystem::new(env.clone()));
         let slots = program.graph.slots().div_ceil(self.task_managers.max(1));
         for number in 1..=self.task_managers.max(1) {
@@ -63,6 +66,7 @@ impl LocalCluster {
         JobManager::run(JobManagerSetup {
             name: "jobmanager".into(),
             address,
+            listener: Some(listener),
             job_id: self.job_id,
             program,
             program_reference: String::new(),
@@ -74,15 +78,6 @@ impl LocalCluster {
         })
         .await
     }
-}
-
-/// A loopback address that is free now.
-async fn free_address(env: &Env) -> Result<String> {
-    let listener = env.listen("127.0.0.1:0").await;
-    let listener = listener.map_err(|error| {
-        Error::new(ErrorKind::Unavailable, "no free port on the loopback interface").with_source(error)
-    })?;
-    Ok(listener.local_address())
 }
 
 /// Runs a program in this process on so many threads.

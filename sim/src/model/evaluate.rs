@@ -4,7 +4,10 @@
 //! final aggregate has emitted is what it no longer keeps; so a cut is evaluated with the groups that were found in
 //! state, stage by stage.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use tidegate::{
     Timestamp,
@@ -80,11 +83,11 @@ pub(super) struct Evaluation {
     /// The arguments of what each running aggregate has folded.
     pub arguments: BTreeMap<OperatorUid, BTreeMap<Row, Vec<Vec<Datum>>>>,
     /// What each stage has emitted.
-    stages: Vec<Vec<Record>>,
+    stages: Vec<Vec<Arc<Record>>>,
 }
 
 impl Evaluation {
-    pub(super) fn of(plan: &Plan, sources: &[Vec<Record>], kept: Kept<'_>) -> Result<Self, ModelError> {
+    pub(super) fn of(plan: &Plan, sources: &[Vec<Arc<Record>>], kept: Kept<'_>) -> Result<Self, ModelError> {
         let mut evaluation = Self::default();
         for stage in &plan.stages {
             let input = evaluation.records(&stage.inputs, sources);
@@ -95,7 +98,7 @@ impl Evaluation {
     }
 
     /// All records of some streams.
-    pub(super) fn records(&self, streams: &[Stream], sources: &[Vec<Record>]) -> Vec<Record> {
+    pub(super) fn records(&self, streams: &[Stream], sources: &[Vec<Arc<Record>>]) -> Vec<Arc<Record>> {
         let of = |stream: &Stream| match stream {
             Stream::Source(index) => sources[*index].clone(),
             Stream::Stage(index) => self.stages[*index].clone(),
@@ -109,9 +112,9 @@ impl Evaluation {
         &mut self,
         plan: &Plan,
         stage: &PlannedStage,
-        input: Vec<Record>,
+        input: Vec<Arc<Record>>,
         kept: Kept<'_>,
-    ) -> Result<Vec<Record>, ModelError> {
+    ) -> Result<Vec<Arc<Record>>, ModelError> {
         let fails = |error| ModelError::fails(&stage.name, error);
         let mut output = Vec::new();
         match &stage.operation {
@@ -125,7 +128,7 @@ impl Evaluation {
             PlannedOperation::Map { fields } => {
                 for record in input {
                     let row = fields.iter().map(|field| field.evaluate(&record.row)).collect::<Result<Row, _>>();
-                    output.push(Record { row: row.map_err(fails)?, ..record });
+                    output.push(Arc::new(Record { row: row.map_err(fails)?, ..(*record).clone() }));
                 }
             }
             PlannedOperation::Window { key, window, aggregates } => {
@@ -158,14 +161,14 @@ impl Evaluation {
         aggregates: &[Aggregate],
         groups: BTreeMap<Group, Vec<Vec<Datum>>>,
         kept: Kept<'_>,
-        output: &mut Vec<Record>,
+        output: &mut Vec<Arc<Record>>,
     ) -> Result<(), ModelError> {
         let uid = layout::uid(&stage.name);
         let mut folds = Folds::new();
         for (group, rows) in groups {
             let results = fold::results(aggregates, &rows);
             if !kept.keeps(&uid, &group) {
-                output.push(result(stage, &group, &results)?);
+                output.push(Arc::new(result(stage, &group, &results)?));
             }
             folds.insert(group, results);
         }
@@ -177,10 +180,10 @@ impl Evaluation {
     fn update(
         &mut self,
         stage: &PlannedStage,
-        input: &[Record],
+        input: &[Arc<Record>],
         (key, aggregates): (&[usize], &[Aggregate]),
         updates: Updates,
-    ) -> Result<Vec<Record>, ModelError> {
+    ) -> Result<Vec<Arc<Record>>, ModelError> {
         let mut output = Vec::new();
         let mut seen: BTreeMap<Row, Vec<Vec<Datum>>> = BTreeMap::new();
         for record in input {
@@ -190,7 +193,7 @@ impl Evaluation {
             if updates == Updates::InOrder {
                 let place = Place { sequence: format!("{group} of {}", stage.name), position: rows.len() as i64 };
                 let emitted = result(stage, &group, &fold::results(aggregates, rows))?;
-                output.push(Record { time_ms: record.time_ms, place: Some(place), ..emitted });
+                output.push(Arc::new(Record { time_ms: record.time_ms, place: Some(place), ..emitted }));
             }
         }
         let fold = |(key, rows): (&Row, &Vec<Vec<Datum>>)| {
@@ -209,7 +212,7 @@ fn arguments(stage: &PlannedStage, aggregates: &[Aggregate], row: &Row) -> Resul
 /// The arguments of all records, by key and window.
 fn group(
     stage: &PlannedStage,
-    input: &[Record],
+    input: &[Arc<Record>],
     key: &[usize],
     aggregates: &[Aggregate],
     window_of: impl Fn(&Record) -> Option<TimeWindow>,

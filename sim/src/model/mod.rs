@@ -17,7 +17,10 @@ mod records;
 mod sink;
 mod updates;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use tidegate::{
     config::JobConfig,
@@ -124,7 +127,7 @@ impl Model {
         check::config(&config)?;
         check::stages(&plan)?;
         let sources = plan.sources.iter().map(records::of_source).collect::<Result<Vec<_>, _>>()?;
-        let all: Vec<Vec<Record>> =
+        let all: Vec<Vec<Arc<Record>>> =
             sources.iter().map(|splits| splits.iter().flatten().flatten().cloned().collect()).collect();
         let evaluation = Evaluation::of(&plan, &all, Kept::Nothing)?;
         let mut model = Self {
@@ -220,7 +223,7 @@ impl Model {
     }
 
     /// The records before a cut.
-    fn prefix(&self, cut: &Cut) -> Result<Vec<Vec<Record>>, ModelError> {
+    fn prefix(&self, cut: &Cut) -> Result<Vec<Vec<Arc<Record>>>, ModelError> {
         let mut prefix = Vec::new();
         for (source, splits) in self.plan.sources.iter().zip(&self.sources) {
             let positions = cut.sources.get(&layout::uid(&source.name));

@@ -1,6 +1,6 @@
 //! The records of sources, all at once: those of each split, in order.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tidegate::pipeline::{Datum, OnMissingEventTime, PlannedSource, Row, SourceKind};
 
@@ -28,7 +28,7 @@ pub struct Place {
 }
 
 /// What a source holds: per split its records by offset; `None` is one that is left out for want of an event time.
-pub(super) type SourceRecords = Vec<Vec<Option<Record>>>;
+pub(super) type SourceRecords = Vec<Vec<Option<Arc<Record>>>>;
 
 pub(super) fn of_source(source: &PlannedSource) -> Result<SourceRecords, ModelError> {
     let rows = rows(source)?;
@@ -37,7 +37,7 @@ pub(super) fn of_source(source: &PlannedSource) -> Result<SourceRecords, ModelEr
         let mut records = Vec::new();
         for (offset, row) in rows.into_iter().enumerate() {
             let place = Place { sequence: format!("split {split} of {}", source.name), position: offset as i64 };
-            records.push(with_event_time(source, row, place)?);
+            records.push(with_event_time(source, row, place)?.map(Arc::new));
         }
         check_disorder(source, &records)?;
         splits.push(records);
@@ -80,7 +80,7 @@ fn with_event_time(source: &PlannedSource, row: Row, place: Place) -> Result<Opt
 }
 
 /// Refuses splits in which a record lies further back than the watermark allows for.
-fn check_disorder(source: &PlannedSource, records: &[Option<Record>]) -> Result<(), ModelError> {
+fn check_disorder(source: &PlannedSource, records: &[Option<Arc<Record>>]) -> Result<(), ModelError> {
     let Some(event_time) = &source.event_time else { return Ok(()) };
     let bound_ms = millis(event_time.max_out_of_orderness);
     let mut latest = i64::MIN;

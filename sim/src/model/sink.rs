@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
+    sync::Arc,
 };
 
 use tidegate::pipeline::{Delivery, Format, Plan, Row, Schema, SinkKind, Stream};
@@ -28,7 +29,11 @@ pub struct SinkModel {
 }
 
 /// The file sinks of a plan.
-pub(super) fn of(plan: &Plan, evaluation: &Evaluation, sources: &[Vec<Record>]) -> Result<Vec<SinkModel>, ModelError> {
+pub(super) fn of(
+    plan: &Plan,
+    evaluation: &Evaluation,
+    sources: &[Vec<Arc<Record>>],
+) -> Result<Vec<SinkModel>, ModelError> {
     let mut sinks: Vec<SinkModel> = Vec::new();
     for sink in &plan.sinks {
         let SinkKind::File(file) = &sink.kind else { continue };
@@ -71,7 +76,7 @@ impl SinkModel {
     }
 
     /// The lines of records. A record whose text has line breaks is several.
-    pub(super) fn lines(&self, records: &[Record]) -> Multiset {
+    pub(super) fn lines(&self, records: &[Arc<Record>]) -> Multiset {
         records.iter().flat_map(|record| self.lines_of(&record.row)).collect()
     }
 
@@ -83,7 +88,7 @@ impl SinkModel {
         lines::read(self.format, &self.schema, line)
     }
 
-    fn places_of(&self, records: &[Record]) -> BTreeMap<String, Place> {
+    fn places_of(&self, records: &[Arc<Record>]) -> BTreeMap<String, Place> {
         let mut places = BTreeMap::new();
         let mut ambiguous = BTreeSet::new();
         for record in records {

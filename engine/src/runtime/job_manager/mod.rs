@@ -8,7 +8,7 @@
 //! ```
 //! Flink `JobMaster`, `CheckpointCoordinator`, `DefaultScheduler`.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, task::Poll, time::Duration};
 
 mod checkpoints;
 mod execution;
@@ -25,7 +25,7 @@ use crate::{
         retention::{CompletedCheckpoint, CompletedKind},
     },
     config::JobConfig,
-    env::{ByteStream, Env, channel::mpsc},
+    env::{ByteStream, Env, Listener, channel::mpsc},
     error::{Error, ErrorKind, Result},
     event::{Observer, Reporter},
     heartbeat::FailureDetector,
@@ -44,6 +44,8 @@ pub struct JobManagerSetup {
     pub name: String,
     /// Where it listens, `host:port`.
     pub address: String,
+    /// A listener that is bound already, instead of the address.
+    pub listener: Option<Box<dyn Listener>>,
     /// The job; also the name of its directory among the checkpoints.
     pub job_id: String,
     /// The job's code; the job manager uses its graph only.
@@ -141,7 +143,6 @@ enum StepDown {
 }
 
 enum JobManagerEvent {
-    Accepted(ByteStream),
     Message { session: u64, message: Box<FromTaskManager> },
     Disconnected { session: u64, reason: String },
     Storage(StorageResult),
@@ -162,6 +163,7 @@ impl JobManager {
     pub async fn run(setup: JobManagerSetup) -> Result<JobSummary> {
         let mut setup = setup;
         let mut summary = JobSummary::default();
+        let mut accepted = listen(&mut setup).await?;
         loop {
             let leadership = match take_leadership(&setup).await {
                 Ok(leadership) => leadership,
@@ -175,7 +177,7 @@ impl JobManager {
             if leadership.found.finished {
                 return Ok(JobSummary { had_finished: true, ..summary });
             }
-            let (ended, returned, led) = Self::lead(setup, leadership, summary).await?;
+            let (ended, returned, led) = Self::lead(setup, leadership, summary, &mut accepted).await;
             (setup, summary) = (returned, led);
             match ended {
                 Ok(JobOutcome::Finished) => return Ok(summary),
@@ -190,21 +192,11 @@ impl JobManager {
         setup: JobManagerSetup,
         leadership: Leadership,
         summary: JobSummary,
-    ) -> Result<(Result<JobOutcome, StepDown>, JobManagerSetup, JobSummary)> {
+        accepted: &mut mpsc::Receiver<ByteStream>,
+    ) -> (Result<JobOutcome, StepDown>, JobManagerSetup, JobSummary) {
         let env = setup.env.clone();
-        let mut listener = env.listen(&setup.address).await.map_err(|error| {
-            Error::new(ErrorKind::Configuration, format!("cannot listen at {}", setup.address)).with_source(error)
-        })?;
         let (incoming, mut events) = mpsc::channel(MAILBOX);
         let (storage, orders) = mpsc::channel(MAILBOX);
-        let accepting = incoming.clone();
-        let acceptor = env.spawn(async move {
-            while let Ok(stream) = listener.accept().await {
-                if accepting.send(JobManagerEvent::Accepted(stream)).await.is_err() {
-                    return;
-                }
-            }
-        });
         let mut this = Self::new(setup, &leadership, summary, storage);
         storage_actor::start(
             &env,
@@ -223,25 +215,25 @@ impl JobManager {
                 break ended;
             }
             let deadline = this.deadline();
-            match env.until(deadline, events.recv()).await {
-                Some(Some(JobManagerEvent::Accepted(stream))) => {
+            match env.until(deadline, next_of(&mut events, accepted)).await {
+                Some(Next::Connection(stream)) => {
                     next_session += 1;
                     this.accept(next_session, stream, &incoming);
                 }
-                Some(Some(JobManagerEvent::Message { session, message })) => this.on_message(session, *message).await,
-                Some(Some(JobManagerEvent::Disconnected { session, reason })) => {
-                    this.disconnected(session, reason).await
+                Some(Next::Event(JobManagerEvent::Message { session, message })) => {
+                    this.on_message(session, *message).await;
                 }
-                Some(Some(JobManagerEvent::Storage(result))) => this.on_storage(result).await,
-                Some(None) => break Err(StepDown::Again),
+                Some(Next::Event(JobManagerEvent::Disconnected { session, reason })) => {
+                    this.disconnected(session, reason).await;
+                }
+                Some(Next::Event(JobManagerEvent::Storage(result))) => this.on_storage(result).await,
                 None => this.on_deadline().await,
             }
         };
-        acceptor.abort();
         if ended.is_ok() {
             this.dismiss(&mut events).await;
         }
-        Ok((ended, this.setup, this.summary))
+        (ended, this.setup, this.summary)
     }
 
     /// Sends the task managers away and sees them go: this process may end right after, and with it what it had to say.
@@ -256,9 +248,7 @@ impl JobManager {
                 Some(Some(JobManagerEvent::Disconnected { session, .. })) => {
                     self.sessions.remove(&session);
                 }
-                Some(Some(
-                    JobManagerEvent::Accepted(_) | JobManagerEvent::Message { .. } | JobManagerEvent::Storage(_),
-                )) => {}
+                Some(Some(JobManagerEvent::Message { .. } | JobManagerEvent::Storage(_))) => {}
                 Some(None) | None => return,
             }
         }
@@ -399,6 +389,45 @@ impl JobManager {
         }
         self.prepare_wanted_restore().await;
     }
+}
+
+/// Listens once for all leaderships of this process.
+async fn listen(setup: &mut JobManagerSetup) -> Result<mpsc::Receiver<ByteStream>> {
+    let mut listener = match setup.listener.take() {
+        Some(listener) => listener,
+        None => setup.env.listen(&setup.address).await.map_err(|error| {
+            Error::new(ErrorKind::Configuration, format!("cannot listen at {}", setup.address)).with_source(error)
+        })?,
+    };
+    let (accepting, accepted) = mpsc::channel(MAILBOX);
+    setup.env.spawn(async move {
+        while let Ok(stream) = listener.accept().await {
+            if accepting.send(stream).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(accepted)
+}
+
+enum Next {
+    Event(JobManagerEvent),
+    Connection(ByteStream),
+}
+
+/// What comes first; what is known is dealt with before new connections.
+async fn next_of(events: &mut mpsc::Receiver<JobManagerEvent>, accepted: &mut mpsc::Receiver<ByteStream>) -> Next {
+    std::future::poll_fn(|context| {
+        if let Poll::Ready(Some(event)) = events.poll_recv(context) {
+            return Poll::Ready(Next::Event(event));
+        }
+        match accepted.poll_recv(context) {
+            Poll::Ready(Some(stream)) => Poll::Ready(Next::Connection(stream)),
+            // The leader holds a sender of its events. A listener that failed brings no new task managers.
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
 }
 
 /// The first periodic checkpoint comes after a random part of the interval, but not before the pause.

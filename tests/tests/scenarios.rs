@@ -1,0 +1,67 @@
+//! The catalogue, run: the outcome report and the kill matrix as reviewed snapshots, and the runs that once failed.
+
+use std::{collections::BTreeMap, sync::atomic::AtomicBool};
+
+use tidegate_sim::{
+    campaign::{Extent, Twice, run_seeds},
+    capsule::HOLDS,
+    report::Tally,
+    run::{Verdict, run},
+    trace::Keep,
+    zoo::hunt,
+};
+
+fn reviewed(name: &str, text: &str) {
+    insta::with_settings!({snapshot_path => "../../reports", prepend_module_to_snapshot => false, omit_expression => true}, {
+        insta::assert_snapshot!(name, text);
+    });
+}
+
+#[test]
+fn every_claim_holds_and_the_outcomes_are_the_reviewed_ones() {
+    const SEEDS_PER_SCENARIO: u64 = 6;
+    let scenarios = tidegate_scenarios::scenarios().expect("the catalogue can be read");
+    let end = SEEDS_PER_SCENARIO * scenarios.len() as u64;
+    let extent = Extent { first: 0, end, shard: 0, shards: 1, jobs: 2, twice: Twice::No };
+    let mut tally = Tally::new(&scenarios);
+    let mut failures = BTreeMap::new();
+    run_seeds(&scenarios, extent, &AtomicBool::new(false), |seed| {
+        for violation in &seed.result.violations {
+            failures.insert(seed.seed, format!("{}: {}", scenarios[seed.scenario].name, violation.sentence));
+        }
+        tally.add(&seed);
+    });
+    assert_eq!(failures, BTreeMap::new());
+    let report = tally.report(0, end);
+    assert_eq!(report.worst(), "holds");
+    reviewed("outcomes", &report.text_without_trace());
+}
+
+#[test]
+fn every_planted_bug_is_caught_by_an_invariant_that_should_catch_it() {
+    let scenarios = tidegate_scenarios::scenarios().expect("the catalogue can be read");
+    let zoo = tidegate_scenarios::zoo().expect("the zoo can be read");
+    let mut matrix = format!("{:52} {:>4}  fired by\n", "planted bug", "runs");
+    let mut survivors = Vec::new();
+    for bug in &zoo {
+        let hunt = hunt(bug, &scenarios, 0);
+        if !hunt.caught {
+            survivors.push(format!("{}: {}", hunt.bug, hunt.sentence));
+        }
+        matrix += &format!("{:52} {:>4}  {}\n", hunt.bug, hunt.runs, hunt.fired.join(" "));
+    }
+    assert_eq!(survivors, Vec::<String>::new());
+    reviewed("zoo", &matrix);
+}
+
+#[test]
+fn runs_that_once_failed_hold() {
+    let capsules = tidegate_scenarios::capsules().expect("the capsules can be read");
+    assert!(!capsules.is_empty());
+    for (name, capsule) in capsules {
+        assert_eq!(capsule.expect, HOLDS, "{name}");
+        assert!(capsule.text().len() <= 2048, "{name} is larger than 2 KiB");
+        let result = run(&capsule.plan, Keep::Hash);
+        assert_eq!(result.verdict(), Verdict::Holds, "{name}: {:?}", result.violations);
+    }
+}
