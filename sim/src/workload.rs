@@ -101,7 +101,7 @@ impl Workload {
             batch_records: random.gen_range(1..=8),
             channel_credit: random.gen_range(1..=4),
             inline_threshold_bytes: if random.gen_bool(0.5) { 0 } else { 4_096 },
-            data_seed: random.r#gen(),
+            data_seed: random.r#gen::<u64>() >> 1,
         }
     }
 

@@ -79,7 +79,7 @@ fn timed_failures(vector: &Value, config: &RestartConfig) -> Result<(), String> 
 
 fn none(vector: &Value) -> Result<(), String> {
     for name in ["none", "off", "disable"] {
-        let config = serde_json::from_value(serde_json::json!({ "type": name })).map_err(|error| error.to_string())?;
+        let config = serde_json::from_value(serde_json::json!(name)).map_err(|error| error.to_string())?;
         timed_failures(vector, &config)?;
     }
     Ok(())
@@ -160,7 +160,7 @@ fn selection(vector: &Value) -> Result<(), String> {
     };
     for case in list(vector, "cases").iter().chain(list(vector, "steps")) {
         if case["job"] == "invalid-strategy" {
-            let parsed = serde_json::from_str::<RestartConfig>(r#"{ "type": "invalid-strategy" }"#);
+            let parsed = serde_json::from_str::<RestartConfig>(r#""invalid-strategy""#);
             expect(case, &parsed.is_err(), &true)?;
             continue;
         }

@@ -205,7 +205,7 @@ impl CheckpointStore {
                     self.next_sequence += 1;
                     return Ok(());
                 }
-                Err(Error::new(ErrorKind::Fenced, "another job manager has taken over this job"))
+                Err(fenced())
             }
             Err(error) => Err(failed("publish", &path, error).into_unknown()),
         }
@@ -217,10 +217,15 @@ impl CheckpointStore {
     }
 
     /// Creates the directory of a new checkpoint. That it did not exist makes the id ours alone.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Fenced`] if a newer leader has taken over.
     pub async fn prepare(&mut self, checkpoint_id: CheckpointId) -> Result<()> {
         let directory = self.checkpoint_directory(checkpoint_id);
-        let created = self.file_system.create_directory(&directory).await;
-        created.map_err(|error| failed("create", &directory, error))?;
+        if let Err(error) = self.file_system.create_directory(&directory).await {
+            self.check_leadership().await?;
+            return Err(failed("create", &directory, error));
+        }
         self.own.insert(checkpoint_id);
         let synced = self.file_system.sync_directory(&self.directory).await;
         synced.map_err(|error| failed("sync the names in", &self.directory, error))
@@ -259,7 +264,21 @@ impl CheckpointStore {
 
     /// Reads what a checkpoint consists of.
     pub async fn read_metadata(&self, checkpoint_id: CheckpointId) -> Result<CheckpointMetadata> {
-        read_metadata(&self.file_system, &self.checkpoint_directory(checkpoint_id)).await
+        let read = read_metadata(&self.file_system, &self.checkpoint_directory(checkpoint_id)).await;
+        if read.is_err() {
+            self.check_leadership().await?;
+        }
+        read
+    }
+
+    /// Whether the log ends with an entry that this leader knows, as far as can be told.
+    async fn check_leadership(&self) -> Result<()> {
+        let next = self.directory.join("ha").join(entry_name(self.next_sequence));
+        match self.file_system.exists(&next).await {
+            Ok(true) => Err(fenced()),
+            // Whoever asks has an error of its own to report.
+            Ok(false) | Err(_) => Ok(()),
+        }
     }
 
     /// Deletes a checkpoint: metadata first, so that nothing half deleted looks whole. What this leader neither created nor
@@ -374,6 +393,11 @@ fn unseal<T: serde::de::DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T
         return Err(damaged("its checksum does not match its content".into()));
     }
     codec::decode(content).map_err(|error| damaged(error.to_string()))
+}
+
+fn fenced() -> Error {
+    Error::new(ErrorKind::Fenced, "another job manager has taken over this job")
+        .with_hint("see which other process runs a job of this name with these checkpoints")
 }
 
 #[cfg(test)]

@@ -244,7 +244,7 @@ fn the_failure_after_the_last_restart_ends_the_job_once_all_is_cancelled() {
 
     assert_eq!(life.fails(second), [stop_checkpoints(second, "boom"), cancel(second, &["a", "b"])]);
     assert_eq!(life.cancelled("a", second), []);
-    let reason = "boom; all 1 restarts of fixed-delay are used up".to_owned();
+    let reason = "all 1 restarts of fixed-delay are used up; the last failure: boom".to_owned();
     assert_eq!(life.cancelled("b", second), [ExecutionAction::End(JobOutcome::Failed { reason })]);
     assert_eq!(life.execution.deadline(), None);
 }
