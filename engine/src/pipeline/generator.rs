@@ -16,6 +16,17 @@ enum Purpose {
     Disorder = 3,
 }
 
+/// What a generated record holds beside its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GeneratedRecord {
+    /// The key, from 0.
+    pub key: i64,
+    /// The value, 0 to 999.
+    pub value: i64,
+    /// The event time: milliseconds since the epoch.
+    pub time_ms: i64,
+}
+
 impl GeneratorSource {
     /// The fields of every generated record: `sequence` (its number), `key` (from 0), `value` (0 to 999) and
     /// `time_ms` (its event time).
@@ -25,15 +36,20 @@ impl GeneratorSource {
 
     /// Record `sequence`.
     pub fn record(&self, sequence: u64) -> Row {
-        let number = sequence.cast_signed();
-        let on_time_ms = self.start_ms.saturating_add(number.saturating_mul(millis(self.step)));
+        let GeneratedRecord { key, value, time_ms } = self.generated(sequence);
+        Row::new([sequence.cast_signed(), key, value, time_ms].map(Datum::Int))
+    }
+
+    /// Record `sequence` without its number, as plain numbers.
+    #[inline]
+    pub fn generated(&self, sequence: u64) -> GeneratedRecord {
+        let on_time_ms = self.start_ms.saturating_add(sequence.cast_signed().saturating_mul(millis(self.step)));
         let back_ms = self.draw(sequence, Purpose::Disorder) % (millis(self.disorder).cast_unsigned() + 1);
-        Row::new([
-            Datum::Int(number),
-            Datum::Int(self.key(sequence).cast_signed()),
-            Datum::Int((self.draw(sequence, Purpose::Value) % 1000).cast_signed()),
-            Datum::Int(on_time_ms.saturating_sub_unsigned(back_ms)),
-        ])
+        GeneratedRecord {
+            key: self.key(sequence).cast_signed(),
+            value: (self.draw(sequence, Purpose::Value) % 1000).cast_signed(),
+            time_ms: on_time_ms.saturating_sub_unsigned(back_ms),
+        }
     }
 
     /// Number of records in a split; `None` if it never ends.
