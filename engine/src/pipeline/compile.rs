@@ -5,7 +5,7 @@
 
 use super::{
     aggregate::Aggregate,
-    fold::{Arguments, Fold, RunningAggregate, WindowResult},
+    fold::{Arguments, Fold, Reduced, RunningAggregate, WindowResult},
     model::{Assigner, Delivery, LateRecords, Pipeline, SinkKind, Trigger, WindowOperation},
     plan::{Plan, PlannedOperation, PlannedSink, PlannedSource, PlannedStage, Stream},
     row::Row,
@@ -13,9 +13,11 @@ use super::{
 };
 use crate::{
     api::{DataStream, StreamEnvironment, StreamSink, TumblingWindows},
+    codec::Data,
     config::JobConfig,
     connector::{DiscardSink, FileSink, PrintSink},
     error::{Error, ErrorKind, Result},
+    state::KeyRef,
     task::Program,
     time::WatermarkStrategy,
     window::WindowPeriod,
@@ -113,18 +115,17 @@ impl Compiler<'_> {
                 (self.window(stage, key, window, aggregates)?, parallelism)
             }
             PlannedOperation::Aggregate { key, aggregates, emit } => {
-                let fold = Fold::new(name, key.len(), aggregates.clone());
-                let key_length = key.len();
+                let fold = Fold::new(name, aggregates.clone());
                 let reduced = self.reduced(stage, key, aggregates)?;
                 let function = RunningAggregate::new(fold, *emit);
-                (reduced.key_by(move |row: &Row| prefix(row, key_length)).process(function), *parallelism)
+                (reduced.key_by_selector(KeyRef(Reduced::key)).process(function), *parallelism)
             }
         };
         Ok(Rows { stream: stream.set_parallelism(parallelism).name(name).uid(name), parallelism })
     }
 
     /// The inputs of a fold, reduced where they come from to what the fold needs.
-    fn reduced(&self, stage: &PlannedStage, key: &[usize], aggregates: &[Aggregate]) -> Result<DataStream<Row>> {
+    fn reduced(&self, stage: &PlannedStage, key: &[usize], aggregates: &[Aggregate]) -> Result<DataStream<Reduced>> {
         let mut streams = Vec::new();
         for (index, input) in stage.inputs.iter().enumerate() {
             let (arguments, name) = (Arguments::new(key.to_vec(), aggregates.to_vec()), stage.name.clone());
@@ -163,11 +164,10 @@ impl Compiler<'_> {
         }
         let millis = |duration: std::time::Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         let assigner = TumblingWindows::of_period(WindowPeriod { size_ms: millis(size), offset_ms: millis(offset) })?;
-        let fold = Fold::new(&stage.name, key.len(), aggregates.to_vec());
-        let key_length = key.len();
+        let fold = Fold::new(&stage.name, aggregates.to_vec());
         Ok(self
             .reduced(stage, key, aggregates)?
-            .key_by(move |row: &Row| prefix(row, key_length))
+            .key_by_selector(KeyRef(Reduced::key))
             .window(assigner)
             .allowed_lateness(window.allowed_lateness)
             .aggregate_then(fold.clone(), WindowResult(fold)))
@@ -212,14 +212,9 @@ fn compile_source(environment: &StreamEnvironment, source: &PlannedSource) -> Ro
     Rows { stream, parallelism: source.parallelism }
 }
 
-fn union(streams: &[DataStream<Row>]) -> DataStream<Row> {
+fn union<T: Data>(streams: &[DataStream<T>]) -> DataStream<T> {
     let (first, others) = streams.split_first().expect("a planned stage has an input");
     first.union(&others.iter().collect::<Vec<_>>())
-}
-
-/// The key of a reduced record: its first fields.
-fn prefix(row: &Row, length: usize) -> Row {
-    row.values()[..length].iter().cloned().collect()
 }
 
 #[cold]
