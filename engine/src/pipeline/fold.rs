@@ -50,12 +50,17 @@ impl Arguments {
         Self { key, aggregates }
     }
 
+    #[inline]
     pub(crate) fn of(&self, row: &Row) -> Result<Reduced, EvaluateError> {
-        let arguments = self.aggregates.iter().map(|aggregate| match &aggregate.argument {
+        let argument = |aggregate: &Aggregate| match &aggregate.argument {
             Some(argument) => argument.evaluate(row),
             None => Ok(Datum::Bool(true)),
-        });
-        Ok(Reduced { key: row.project(&self.key), arguments: arguments.collect::<Result<_, _>>()? })
+        };
+        let arguments = match &*self.aggregates {
+            [aggregate] => Row::one(argument(aggregate)?),
+            aggregates => aggregates.iter().map(argument).collect::<Result<_, _>>()?,
+        };
+        Ok(Reduced { key: row.project(&self.key), arguments })
     }
 }
 

@@ -36,15 +36,32 @@ impl GeneratorSource {
 
     /// Record `sequence`.
     pub fn record(&self, sequence: u64) -> Row {
+        Row::new(self.fields(sequence))
+    }
+
+    /// Makes `row` record `sequence`, in its own memory if it is a generated record already.
+    #[inline]
+    pub(crate) fn fill(&self, row: &mut Row, sequence: u64) {
+        match row.values_mut() {
+            [a, b, c, d] => [*a, *b, *c, *d] = self.fields(sequence),
+            _ => *row = self.record(sequence),
+        }
+    }
+
+    #[inline]
+    fn fields(&self, sequence: u64) -> [Datum; 4] {
         let GeneratedRecord { key, value, time_ms } = self.generated(sequence);
-        Row::new([sequence.cast_signed(), key, value, time_ms].map(Datum::Int))
+        [sequence.cast_signed(), key, value, time_ms].map(Datum::Int)
     }
 
     /// Record `sequence` without its number, as plain numbers.
     #[inline]
     pub fn generated(&self, sequence: u64) -> GeneratedRecord {
         let on_time_ms = self.start_ms.saturating_add(sequence.cast_signed().saturating_mul(millis(self.step)));
-        let back_ms = self.draw(sequence, Purpose::Disorder) % (millis(self.disorder).cast_unsigned() + 1);
+        let back_ms = match millis(self.disorder) {
+            0 => 0,
+            most => self.draw(sequence, Purpose::Disorder) % (most.cast_unsigned() + 1),
+        };
         GeneratedRecord {
             key: self.key(sequence).cast_signed(),
             value: (self.draw(sequence, Purpose::Value) % 1000).cast_signed(),
@@ -63,6 +80,7 @@ impl GeneratorSource {
         u64::from(split) + offset * u64::from(self.splits)
     }
 
+    #[inline]
     fn key(&self, sequence: u64) -> u64 {
         let draw = self.draw(sequence, Purpose::Key);
         match self.key_distribution {
@@ -71,16 +89,19 @@ impl GeneratorSource {
         }
     }
 
+    #[inline]
     fn draw(&self, sequence: u64, purpose: Purpose) -> u64 {
         mix(mix(self.seed ^ mix(purpose as u64)).wrapping_add(sequence))
     }
 }
 
+#[inline]
 fn millis(duration: std::time::Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// The finalizer of SplitMix64 (Steele, Lea, Flood 2014): a bijection that spreads each bit over all.
+#[inline]
 fn mix(number: u64) -> u64 {
     let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -303,6 +303,12 @@ impl Row {
         })
     }
 
+    /// A row of one value.
+    #[inline]
+    pub fn one(value: Datum) -> Self {
+        Self(Values::One([value]))
+    }
+
     /// The values.
     #[inline]
     pub fn values(&self) -> &[Datum] {
@@ -331,7 +337,11 @@ impl Row {
     }
 
     /// The values at these positions, as a row of their own: a key.
+    #[inline]
     pub fn project(&self, indices: &[usize]) -> Self {
+        if let [index] = indices {
+            return Self::one(self.get(*index).clone());
+        }
         indices.iter().map(|index| self.get(*index).clone()).collect()
     }
 
