@@ -86,7 +86,7 @@ impl<'de> Deserialize<'de> for Float {
 ///
 /// Values of different types are ordered by type; an integer never equals a float.
 /// In TOML and JSON a datum is written as the plain literal; null, which TOML lacks, as an empty list.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Eq, PartialOrd, Ord, Default)]
 pub enum Datum {
     /// No value.
     #[default]
@@ -99,6 +99,34 @@ pub enum Datum {
     Float(Float),
     /// Text.
     Text(SmolStr),
+}
+
+// Written out to be inlined where keys are compared and hashed, once per record.
+impl PartialEq for Datum {
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Int(one), Self::Int(other)) => one == other,
+            (Self::Text(one), Self::Text(other)) => one == other,
+            (Self::Float(one), Self::Float(other)) => one == other,
+            (Self::Bool(one), Self::Bool(other)) => one == other,
+            (Self::Null, other) => other.is_null(),
+            (Self::Bool(_) | Self::Int(_) | Self::Float(_) | Self::Text(_), _) => false,
+        }
+    }
+}
+
+impl std::hash::Hash for Datum {
+    #[inline]
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        match self {
+            Self::Null => state.write_u8(0),
+            Self::Bool(value) => value.hash(state),
+            Self::Int(number) => number.hash(state),
+            Self::Float(float) => float.hash(state),
+            Self::Text(text) => text.hash(state),
+        }
+    }
 }
 
 impl Datum {

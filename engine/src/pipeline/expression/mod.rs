@@ -91,9 +91,15 @@ impl Expression {
     /// Integer overflow, integer division by zero, or text that is no number.
     #[inline]
     pub fn evaluate(&self, row: &Row) -> Result<Datum, EvaluateError> {
-        if let check::Typed::Field(index) = self.root {
-            return Ok(row.get(index).clone());
+        // A field alone is by far the most frequent expression: it is read where it is wanted, without a call.
+        match self.root {
+            check::Typed::Field(index) => Ok(row.get(index).clone()),
+            _ => self.evaluate_tree(row),
         }
+    }
+
+    #[inline(never)]
+    fn evaluate_tree(&self, row: &Row) -> Result<Datum, EvaluateError> {
         evaluate::evaluate(&self.root, row).map_err(|failure| EvaluateError {
             problem: failure.problem,
             expression: self.text.clone(),
