@@ -245,7 +245,8 @@ impl Reduce {
         Self { stage: stage.name.clone(), arguments: Arguments::new(key.to_vec(), aggregates.to_vec()) }
     }
 
-    #[inline]
+    // A datum that moves through a call is written in parts and read as a whole, which stalls the processor.
+    #[inline(always)]
     fn of(&self, row: &Row) -> Result<Reduced> {
         self.arguments.of(row).map_err(|error| failed(&self.stage, error))
     }
@@ -254,7 +255,7 @@ impl Reduce {
 impl RowFunction for Reduce {
     type Out = Reduced;
 
-    #[inline]
+    #[inline(always)]
     fn apply(&self, row: &mut Row) -> Result<Reduced> {
         self.of(row)
     }

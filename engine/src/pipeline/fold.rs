@@ -50,7 +50,7 @@ impl Arguments {
         Self { key, aggregates }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn of(&self, row: &Row) -> Result<Reduced, EvaluateError> {
         let argument = |aggregate: &Aggregate| match &aggregate.argument {
             Some(argument) => argument.evaluate(row),

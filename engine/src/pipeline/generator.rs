@@ -36,22 +36,22 @@ impl GeneratorSource {
 
     /// Record `sequence`.
     pub fn record(&self, sequence: u64) -> Row {
-        Row::new(self.fields(sequence))
+        let GeneratedRecord { key, value, time_ms } = self.generated(sequence);
+        Row::new([sequence.cast_signed(), key, value, time_ms].map(Datum::Int))
     }
 
     /// Makes `row` record `sequence`, in its own memory if it is a generated record already.
     #[inline]
     pub(crate) fn fill(&self, row: &mut Row, sequence: u64) {
-        match row.values_mut() {
-            [a, b, c, d] => [*a, *b, *c, *d] = self.fields(sequence),
-            _ => *row = self.record(sequence),
-        }
-    }
-
-    #[inline]
-    fn fields(&self, sequence: u64) -> [Datum; 4] {
+        let [number_field, key_field, value_field, time_field] = row.values_mut() else {
+            *row = self.record(sequence);
+            return;
+        };
         let GeneratedRecord { key, value, time_ms } = self.generated(sequence);
-        [sequence.cast_signed(), key, value, time_ms].map(Datum::Int)
+        *number_field = Datum::Int(sequence.cast_signed());
+        *key_field = Datum::Int(key);
+        *value_field = Datum::Int(value);
+        *time_field = Datum::Int(time_ms);
     }
 
     /// Record `sequence` without its number, as plain numbers.

@@ -103,7 +103,7 @@ pub enum Datum {
 
 // Written out to be inlined where keys are compared and hashed, once per record.
 impl PartialEq for Datum {
-    #[inline]
+    #[inline(always)]
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Int(one), Self::Int(other)) => one == other,
@@ -117,7 +117,7 @@ impl PartialEq for Datum {
 }
 
 impl std::hash::Hash for Datum {
-    #[inline]
+    #[inline(always)]
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         match self {
             Self::Null => state.write_u8(0),
@@ -332,7 +332,7 @@ impl Row {
     }
 
     /// A row of one value.
-    #[inline]
+    #[inline(always)]
     pub fn one(value: Datum) -> Self {
         Self(Values::One([value]))
     }
@@ -365,7 +365,7 @@ impl Row {
     }
 
     /// The values at these positions, as a row of their own: a key.
-    #[inline]
+    #[inline(always)]
     pub fn project(&self, indices: &[usize]) -> Self {
         if let [index] = indices {
             return Self::one(self.get(*index).clone());

@@ -189,7 +189,7 @@ struct Finish<F> {
 
 impl<F: RowFunction> Finish<F> {
     /// Gives a row its event time and puts what is made of it into `out`.
-    #[inline]
+    #[inline(always)]
     fn push(&self, row: &mut Row, out: &mut Batch<F::Out>) -> Result<()> {
         let timestamp = match &self.event_time {
             None => Timestamp::MIN,
