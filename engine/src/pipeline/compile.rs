@@ -5,17 +5,19 @@
 
 use super::{
     aggregate::Aggregate,
-    fold::{Arguments, Fold, RunningAggregate, WindowResult},
+    fold::{Arguments, Fold, Reduced, RunningAggregate, WindowResult},
     model::{Assigner, Delivery, LateRecords, Pipeline, SinkKind, Trigger, WindowOperation},
     plan::{Plan, PlannedOperation, PlannedSink, PlannedSource, PlannedStage, Stream},
     row::Row,
-    source::RowSource,
+    source::{RowFunction, RowSource, WholeRow},
 };
 use crate::{
     api::{DataStream, StreamEnvironment, StreamSink, TumblingWindows},
+    codec::Data,
     config::JobConfig,
     connector::{DiscardSink, FileSink, PrintSink},
     error::{Error, ErrorKind, Result},
+    state::KeyRef,
     task::Program,
     time::WatermarkStrategy,
     window::WindowPeriod,
@@ -45,16 +47,29 @@ struct Rows {
     parallelism: u32,
 }
 
+/// What a source emits.
+enum SourceStream {
+    Rows(Rows),
+    /// The one consumer is a fold: the source makes what it needs of each row at once, and no row leaves it.
+    Reduced(DataStream<Reduced>),
+}
+
 struct Compiler<'a> {
     plan: &'a Plan,
-    sources: Vec<Rows>,
+    sources: Vec<SourceStream>,
     stages: Vec<Rows>,
 }
 
 impl Compiler<'_> {
     fn compile(mut self, environment: &StreamEnvironment) -> Result<()> {
-        for source in &self.plan.sources {
-            self.sources.push(compile_source(environment, source));
+        for (index, source) in self.plan.sources.iter().enumerate() {
+            self.sources.push(match self.only_fold(Stream::Source(index)) {
+                Some(reduce) => SourceStream::Reduced(compile_source(environment, source, reduce)),
+                None => SourceStream::Rows(Rows {
+                    stream: compile_source(environment, source, WholeRow),
+                    parallelism: source.parallelism,
+                }),
+            });
         }
         for stage in &self.plan.stages {
             let compiled = self.stage(stage)?;
@@ -68,7 +83,10 @@ impl Compiler<'_> {
 
     fn rows(&self, stream: Stream) -> Result<&Rows> {
         match stream {
-            Stream::Source(index) => Ok(&self.sources[index]),
+            Stream::Source(index) => match &self.sources[index] {
+                SourceStream::Rows(rows) => Ok(rows),
+                SourceStream::Reduced(_) => unreachable!("the one consumer of a reduced stream is a fold"),
+            },
             Stream::Stage(index) => Ok(&self.stages[index]),
             Stream::Late(index) => Err(unsupported(&self.plan.stages[index].name, "late records as an input")),
         }
@@ -113,23 +131,43 @@ impl Compiler<'_> {
                 (self.window(stage, key, window, aggregates)?, parallelism)
             }
             PlannedOperation::Aggregate { key, aggregates, emit } => {
-                let fold = Fold::new(name, key.len(), aggregates.clone());
-                let key_length = key.len();
+                let fold = Fold::new(name, aggregates.clone());
                 let reduced = self.reduced(stage, key, aggregates)?;
                 let function = RunningAggregate::new(fold, *emit);
-                (reduced.key_by(move |row: &Row| prefix(row, key_length)).process(function), *parallelism)
+                (reduced.key_by_selector(KeyRef(Reduced::key)).process(function), *parallelism)
             }
         };
         Ok(Rows { stream: stream.set_parallelism(parallelism).name(name).uid(name), parallelism })
     }
 
+    /// What a stream is reduced to, if one fold and nothing else takes it.
+    fn only_fold(&self, stream: Stream) -> Option<Reduce> {
+        let stages =
+            self.plan.stages.iter().flat_map(|stage| stage.inputs.iter().map(move |input| (*input, Some(stage))));
+        let sinks = self.plan.sinks.iter().flat_map(|sink| sink.inputs.iter().map(|input| (*input, None)));
+        let mut consumers = stages.chain(sinks).filter(|(input, _)| *input == stream);
+        let (Some((_, Some(stage))), None) = (consumers.next(), consumers.next()) else { return None };
+        match &stage.operation {
+            PlannedOperation::Window { key, aggregates, .. } | PlannedOperation::Aggregate { key, aggregates, .. } => {
+                Some(Reduce::new(stage, key, aggregates))
+            }
+            PlannedOperation::Filter { .. } | PlannedOperation::Map { .. } => None,
+        }
+    }
+
     /// The inputs of a fold, reduced where they come from to what the fold needs.
-    fn reduced(&self, stage: &PlannedStage, key: &[usize], aggregates: &[Aggregate]) -> Result<DataStream<Row>> {
+    fn reduced(&self, stage: &PlannedStage, key: &[usize], aggregates: &[Aggregate]) -> Result<DataStream<Reduced>> {
         let mut streams = Vec::new();
         for (index, input) in stage.inputs.iter().enumerate() {
-            let (arguments, name) = (Arguments::new(key.to_vec(), aggregates.to_vec()), stage.name.clone());
+            if let Stream::Source(source) = *input
+                && let SourceStream::Reduced(stream) = &self.sources[source]
+            {
+                streams.push(stream.clone());
+                continue;
+            }
+            let reduce = Reduce::new(stage, key, aggregates);
             let reduced = self.rows(*input)?.stream.flat_map(move |row: Row, out| {
-                out.collect(arguments.of(&row).map_err(|error| failed(&name, error))?);
+                out.collect(reduce.of(&row)?);
                 Ok(())
             });
             let uid = format!("{}.arguments-{index}", stage.name);
@@ -163,11 +201,10 @@ impl Compiler<'_> {
         }
         let millis = |duration: std::time::Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         let assigner = TumblingWindows::of_period(WindowPeriod { size_ms: millis(size), offset_ms: millis(offset) })?;
-        let fold = Fold::new(&stage.name, key.len(), aggregates.to_vec());
-        let key_length = key.len();
+        let fold = Fold::new(&stage.name, aggregates.to_vec());
         Ok(self
             .reduced(stage, key, aggregates)?
-            .key_by(move |row: &Row| prefix(row, key_length))
+            .key_by_selector(KeyRef(Reduced::key))
             .window(assigner)
             .allowed_lateness(window.allowed_lateness)
             .aggregate_then(fold.clone(), WindowResult(fold)))
@@ -196,7 +233,39 @@ impl Compiler<'_> {
     }
 }
 
-fn compile_source(environment: &StreamEnvironment, source: &PlannedSource) -> Rows {
+/// Reduces the records of a fold's input to what it needs.
+#[derive(Clone)]
+struct Reduce {
+    stage: String,
+    arguments: Arguments,
+}
+
+impl Reduce {
+    fn new(stage: &PlannedStage, key: &[usize], aggregates: &[Aggregate]) -> Self {
+        Self { stage: stage.name.clone(), arguments: Arguments::new(key.to_vec(), aggregates.to_vec()) }
+    }
+
+    // A datum that moves through a call is written in parts and read as a whole, which stalls the processor.
+    #[inline(always)]
+    fn of(&self, row: &Row) -> Result<Reduced> {
+        self.arguments.of(row).map_err(|error| failed(&self.stage, error))
+    }
+}
+
+impl RowFunction for Reduce {
+    type Out = Reduced;
+
+    #[inline(always)]
+    fn apply(&self, row: &mut Row) -> Result<Reduced> {
+        self.of(row)
+    }
+}
+
+fn compile_source<F: RowFunction>(
+    environment: &StreamEnvironment,
+    source: &PlannedSource,
+    function: F,
+) -> DataStream<F::Out> {
     let strategy = match &source.event_time {
         None => WatermarkStrategy::no_watermarks(),
         Some(event_time) => {
@@ -207,19 +276,13 @@ fn compile_source(environment: &StreamEnvironment, source: &PlannedSource) -> Ro
             }
         }
     };
-    let stream = environment.from_source(&source.name, RowSource::new(source), strategy);
-    let stream = stream.set_parallelism(source.parallelism).uid(&source.name);
-    Rows { stream, parallelism: source.parallelism }
+    let rows = RowSource::with_function(source, function);
+    environment.from_source(&source.name, rows, strategy).set_parallelism(source.parallelism).uid(&source.name)
 }
 
-fn union(streams: &[DataStream<Row>]) -> DataStream<Row> {
+fn union<T: Data>(streams: &[DataStream<T>]) -> DataStream<T> {
     let (first, others) = streams.split_first().expect("a planned stage has an input");
     first.union(&others.iter().collect::<Vec<_>>())
-}
-
-/// The key of a reduced record: its first fields.
-fn prefix(row: &Row, length: usize) -> Row {
-    row.values()[..length].iter().cloned().collect()
 }
 
 #[cold]

@@ -1,7 +1,9 @@
 //! Folds of windows and keys: how a plan's aggregates become functions of the typed operators.
 //!
-//! Before records are sent to their key they are reduced to the key and the aggregates' arguments ([`Arguments`]): what
+//! Before records are sent to their key they are reduced to the key and the aggregates' arguments ([`Reduced`]): what
 //! can fail for a record fails there, and nothing else crosses the network.
+
+use serde::{Deserialize, Serialize};
 
 use super::{
     aggregate::{Accumulator, Aggregate},
@@ -20,7 +22,23 @@ use crate::{
     window::TimeWindow,
 };
 
-/// Reduces a record to the fields of its key, followed by the aggregates' arguments.
+/// What a fold needs of a record.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Reduced {
+    key: Row,
+    /// In the order of the aggregates.
+    arguments: Row,
+}
+
+impl Reduced {
+    /// The fields of the key.
+    #[inline]
+    pub(crate) fn key(&self) -> &Row {
+        &self.key
+    }
+}
+
+/// Reduces records.
 #[derive(Clone)]
 pub(crate) struct Arguments {
     key: Vec<usize>,
@@ -32,13 +50,17 @@ impl Arguments {
         Self { key, aggregates }
     }
 
-    pub(crate) fn of(&self, row: &Row) -> Result<Row, EvaluateError> {
-        let key = self.key.iter().map(|index| Ok(row.get(*index).clone()));
-        let arguments = self.aggregates.iter().map(|aggregate| match &aggregate.argument {
+    #[inline(always)]
+    pub(crate) fn of(&self, row: &Row) -> Result<Reduced, EvaluateError> {
+        let argument = |aggregate: &Aggregate| match &aggregate.argument {
             Some(argument) => argument.evaluate(row),
             None => Ok(Datum::Bool(true)),
-        });
-        key.chain(arguments).collect()
+        };
+        let arguments = match &*self.aggregates {
+            [aggregate] => Row::one(argument(aggregate)?),
+            aggregates => aggregates.iter().map(argument).collect::<Result<_, _>>()?,
+        };
+        Ok(Reduced { key: row.project(&self.key), arguments })
     }
 }
 
@@ -46,23 +68,23 @@ impl Arguments {
 #[derive(Clone)]
 pub(crate) struct Fold {
     stage: String,
-    key_length: usize,
     aggregates: Vec<Aggregate>,
 }
 
 impl Fold {
-    pub(crate) fn new(stage: &str, key_length: usize, aggregates: Vec<Aggregate>) -> Self {
-        Self { stage: stage.to_owned(), key_length, aggregates }
+    pub(crate) fn new(stage: &str, aggregates: Vec<Aggregate>) -> Self {
+        Self { stage: stage.to_owned(), aggregates }
     }
 
     fn start(&self) -> Vec<Accumulator> {
         self.aggregates.iter().map(Aggregate::start).collect()
     }
 
-    fn add(&self, accumulators: &mut [Accumulator], reduced: &Row) {
-        let arguments = &reduced.values()[self.key_length..];
+    #[inline]
+    fn add(&self, accumulators: &mut [Accumulator], mut reduced: Reduced) {
+        let arguments = reduced.arguments.values_mut();
         for ((aggregate, accumulator), argument) in self.aggregates.iter().zip(accumulators).zip(arguments) {
-            aggregate.add_value(accumulator, argument.clone());
+            aggregate.add_value(accumulator, std::mem::take(argument));
         }
     }
 
@@ -84,7 +106,7 @@ impl Fold {
     }
 }
 
-impl AggregateFunction<Row> for Fold {
+impl AggregateFunction<Reduced> for Fold {
     type Accumulator = Vec<Accumulator>;
     type Out = Vec<Accumulator>;
 
@@ -92,8 +114,9 @@ impl AggregateFunction<Row> for Fold {
         self.start()
     }
 
-    fn add(&self, accumulator: &mut Vec<Accumulator>, value: Row) {
-        Fold::add(self, accumulator, &value);
+    #[inline]
+    fn add(&self, accumulator: &mut Vec<Accumulator>, value: Reduced) {
+        Fold::add(self, accumulator, value);
     }
 
     fn get_result(&self, accumulator: &Vec<Accumulator>) -> Vec<Accumulator> {
@@ -148,7 +171,7 @@ impl RunningAggregate {
 
 impl KeyedProcessFunction for RunningAggregate {
     type Key = Row;
-    type In = Row;
+    type In = Reduced;
     type Out = Row;
 
     fn open(&mut self, states: &mut StateRegistry<'_, Row>) -> Result<()> {
@@ -156,16 +179,17 @@ impl KeyedProcessFunction for RunningAggregate {
         Ok(())
     }
 
-    fn process_element(&mut self, value: Row, context: &mut ProcessContext<'_, Row, Row>) -> Result<()> {
+    fn process_element(&mut self, value: Reduced, context: &mut ProcessContext<'_, Row, Row>) -> Result<()> {
         let state = self.state.as_ref().expect(OPENED);
         if self.emit == Emit::Final {
             context.register_timer(TimeDomain::EventTime, Timestamp::MAX);
         }
+        // A copy of the key, for the result: state and key cannot both be borrowed from the context.
+        let key = (self.emit == Emit::Updates).then(|| context.key().clone());
         let accumulators = context.value_or_insert_with(state, || self.fold.start());
-        self.fold.add(accumulators, &value);
-        if self.emit == Emit::Updates {
-            let accumulators = accumulators.clone();
-            let result = self.fold.result(context.key(), &[], &accumulators)?;
+        self.fold.add(accumulators, value);
+        if let Some(key) = key {
+            let result = self.fold.result(&key, &[], accumulators)?;
             context.collect(result);
         }
         Ok(())

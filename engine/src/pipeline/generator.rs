@@ -16,6 +16,17 @@ enum Purpose {
     Disorder = 3,
 }
 
+/// What a generated record holds beside its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GeneratedRecord {
+    /// The key, from 0.
+    pub key: i64,
+    /// The value, 0 to 999.
+    pub value: i64,
+    /// The event time: milliseconds since the epoch.
+    pub time_ms: i64,
+}
+
 impl GeneratorSource {
     /// The fields of every generated record: `sequence` (its number), `key` (from 0), `value` (0 to 999) and
     /// `time_ms` (its event time).
@@ -25,15 +36,37 @@ impl GeneratorSource {
 
     /// Record `sequence`.
     pub fn record(&self, sequence: u64) -> Row {
-        let number = sequence.cast_signed();
-        let on_time_ms = self.start_ms.saturating_add(number.saturating_mul(millis(self.step)));
-        let back_ms = self.draw(sequence, Purpose::Disorder) % (millis(self.disorder).cast_unsigned() + 1);
-        Row::new([
-            Datum::Int(number),
-            Datum::Int(self.key(sequence).cast_signed()),
-            Datum::Int((self.draw(sequence, Purpose::Value) % 1000).cast_signed()),
-            Datum::Int(on_time_ms.saturating_sub_unsigned(back_ms)),
-        ])
+        let GeneratedRecord { key, value, time_ms } = self.generated(sequence);
+        Row::new([sequence.cast_signed(), key, value, time_ms].map(Datum::Int))
+    }
+
+    /// Makes `row` record `sequence`, in its own memory if it is a generated record already.
+    #[inline]
+    pub(crate) fn fill(&self, row: &mut Row, sequence: u64) {
+        let [number_field, key_field, value_field, time_field] = row.values_mut() else {
+            *row = self.record(sequence);
+            return;
+        };
+        let GeneratedRecord { key, value, time_ms } = self.generated(sequence);
+        *number_field = Datum::Int(sequence.cast_signed());
+        *key_field = Datum::Int(key);
+        *value_field = Datum::Int(value);
+        *time_field = Datum::Int(time_ms);
+    }
+
+    /// Record `sequence` without its number, as plain numbers.
+    #[inline]
+    pub fn generated(&self, sequence: u64) -> GeneratedRecord {
+        let on_time_ms = self.start_ms.saturating_add(sequence.cast_signed().saturating_mul(millis(self.step)));
+        let back_ms = match millis(self.disorder) {
+            0 => 0,
+            most => self.draw(sequence, Purpose::Disorder) % (most.cast_unsigned() + 1),
+        };
+        GeneratedRecord {
+            key: self.key(sequence).cast_signed(),
+            value: (self.draw(sequence, Purpose::Value) % 1000).cast_signed(),
+            time_ms: on_time_ms.saturating_sub_unsigned(back_ms),
+        }
     }
 
     /// Number of records in a split; `None` if it never ends.
@@ -47,6 +80,7 @@ impl GeneratorSource {
         u64::from(split) + offset * u64::from(self.splits)
     }
 
+    #[inline]
     fn key(&self, sequence: u64) -> u64 {
         let draw = self.draw(sequence, Purpose::Key);
         match self.key_distribution {
@@ -55,16 +89,19 @@ impl GeneratorSource {
         }
     }
 
+    #[inline]
     fn draw(&self, sequence: u64, purpose: Purpose) -> u64 {
         mix(mix(self.seed ^ mix(purpose as u64)).wrapping_add(sequence))
     }
 }
 
+#[inline]
 fn millis(duration: std::time::Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// The finalizer of SplitMix64 (Steele, Lea, Flood 2014): a bijection that spreads each bit over all.
+#[inline]
 fn mix(number: u64) -> u64 {
     let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -23,6 +23,7 @@ mod source;
 
 pub use aggregate::{Accumulator, Aggregate, AggregateFunction};
 pub use expression::{ArithmeticProblem, EvaluateError, Expression, ExpressionError};
+pub use generator::GeneratedRecord;
 pub use model::*;
 pub use plan::{Plan, PlannedEventTime, PlannedOperation, PlannedSink, PlannedSource, PlannedStage, Stream};
 pub use problem::{Place, Problem, Problems};

@@ -1,7 +1,7 @@
 //! Rows: the records of a declarative pipeline.
 //!
 //! A [`Datum`] takes 24 bytes and text of up to 23 bytes lies inside it, so that a row is one allocation and a
-//! clone of its text copies nothing. Values that compare equal have equal hashes, equal bytes and equal text: floats
+//! clone of its text copies nothing. A row of one value, as most keys are, is no allocation at all. Values that compare equal have equal hashes, equal bytes and equal text: floats
 //! are canonical (one NaN, no negative zero).
 //!
 //! Key hashes are Java's (`Long.hashCode`, `String.hashCode`, tuples as `31 * h + …`), so that a key lands in
@@ -86,7 +86,7 @@ impl<'de> Deserialize<'de> for Float {
 ///
 /// Values of different types are ordered by type; an integer never equals a float.
 /// In TOML and JSON a datum is written as the plain literal; null, which TOML lacks, as an empty list.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Eq, PartialOrd, Ord, Default)]
 pub enum Datum {
     /// No value.
     #[default]
@@ -99,6 +99,34 @@ pub enum Datum {
     Float(Float),
     /// Text.
     Text(SmolStr),
+}
+
+// Written out to be inlined where keys are compared and hashed, once per record.
+impl PartialEq for Datum {
+    #[inline(always)]
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Int(one), Self::Int(other)) => one == other,
+            (Self::Text(one), Self::Text(other)) => one == other,
+            (Self::Float(one), Self::Float(other)) => one == other,
+            (Self::Bool(one), Self::Bool(other)) => one == other,
+            (Self::Null, other) => other.is_null(),
+            (Self::Bool(_) | Self::Int(_) | Self::Float(_) | Self::Text(_), _) => false,
+        }
+    }
+}
+
+impl std::hash::Hash for Datum {
+    #[inline(always)]
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        match self {
+            Self::Null => state.write_u8(0),
+            Self::Bool(value) => value.hash(state),
+            Self::Int(number) => number.hash(state),
+            Self::Float(float) => float.hash(state),
+            Self::Text(text) => text.hash(state),
+        }
+    }
 }
 
 impl Datum {
@@ -283,19 +311,48 @@ impl<'de> Visitor<'de> for PlainDatum {
 }
 
 /// A record: values in the order of its schema's fields.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Row(Box<[Datum]>);
+#[derive(Clone)]
+pub struct Row(Values);
+
+/// A row of one value is always `One`.
+#[derive(Clone)]
+enum Values {
+    One([Datum; 1]),
+    NotOne(Box<[Datum]>),
+}
 
 impl Row {
     /// A row of these values.
     pub fn new(values: impl Into<Box<[Datum]>>) -> Self {
-        Self(values.into())
+        let mut values: Box<[Datum]> = values.into();
+        Self(match &mut *values {
+            [one] => Values::One([std::mem::take(one)]),
+            _ => Values::NotOne(values),
+        })
+    }
+
+    /// A row of one value.
+    #[inline(always)]
+    pub fn one(value: Datum) -> Self {
+        Self(Values::One([value]))
     }
 
     /// The values.
+    #[inline]
     pub fn values(&self) -> &[Datum] {
-        &self.0
+        match &self.0 {
+            Values::One(one) => one,
+            Values::NotOne(values) => values,
+        }
+    }
+
+    /// The values, to be changed.
+    #[inline]
+    pub(crate) fn values_mut(&mut self) -> &mut [Datum] {
+        match &mut self.0 {
+            Values::One(one) => one,
+            Values::NotOne(values) => values,
+        }
     }
 
     /// The value at a position of the schema.
@@ -304,17 +361,21 @@ impl Row {
     /// If the row has no such position: it was built for another schema.
     #[inline]
     pub fn get(&self, index: usize) -> &Datum {
-        &self.0[index]
+        &self.values()[index]
     }
 
     /// The values at these positions, as a row of their own: a key.
+    #[inline(always)]
     pub fn project(&self, indices: &[usize]) -> Self {
-        indices.iter().map(|index| self.0[*index].clone()).collect()
+        if let [index] = indices {
+            return Self::one(self.get(*index).clone());
+        }
+        indices.iter().map(|index| self.get(*index).clone()).collect()
     }
 
     /// Java's hash of the same values: of the value itself if there is one, of a Flink tuple if there are several.
     pub fn java_hash(&self) -> i32 {
-        match &*self.0 {
+        match self.values() {
             [] => 0,
             [first, rest @ ..] => {
                 rest.iter().fold(first.java_hash(), |hash, value| hash.wrapping_mul(31).wrapping_add(value.java_hash()))
@@ -331,14 +392,78 @@ impl Key for Row {
 
 impl FromIterator<Datum> for Row {
     fn from_iter<I: IntoIterator<Item = Datum>>(values: I) -> Self {
-        Self(values.into_iter().collect())
+        let mut values = values.into_iter();
+        let Some(first) = values.next() else { return Self::default() };
+        let Some(second) = values.next() else { return Self(Values::One([first])) };
+        let mut all = Vec::with_capacity(2 + values.size_hint().0);
+        all.extend([first, second]);
+        all.extend(values);
+        Self(Values::NotOne(all.into()))
+    }
+}
+
+impl Default for Row {
+    fn default() -> Self {
+        Self(Values::NotOne(Box::default()))
+    }
+}
+
+impl PartialEq for Row {
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Values::One([one]), Values::One([other])) => one == other,
+            _ => self.values() == other.values(),
+        }
+    }
+}
+
+impl Eq for Row {}
+
+impl Ord for Row {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.values().cmp(other.values())
+    }
+}
+
+impl PartialOrd for Row {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl std::hash::Hash for Row {
+    #[inline]
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        match &self.0 {
+            Values::One([one]) => one.hash(state),
+            Values::NotOne(values) => values.hash(state),
+        }
+    }
+}
+
+impl fmt::Debug for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Row").field(&self.values()).finish()
+    }
+}
+
+impl Serialize for Row {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.values().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Row {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Box::<[Datum]>::deserialize(deserializer).map(Self::new)
     }
 }
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("(")?;
-        for (index, value) in self.0.iter().enumerate() {
+        for (index, value) in self.values().iter().enumerate() {
             if index > 0 {
                 f.write_str(", ")?;
             }
@@ -374,9 +499,9 @@ mod tests {
     }
 
     #[test]
-    fn a_datum_takes_24_bytes_and_a_row_two_words() {
+    fn a_datum_and_a_row_take_24_bytes_each() {
         assert_eq!(size_of::<Datum>(), 24);
-        assert_eq!(size_of::<Row>(), 16);
+        assert_eq!(size_of::<Row>(), 24);
     }
 
     #[test]

@@ -6,11 +6,13 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    expression::EvaluateError,
     model::{CollectionSource, CsvSource, GeneratorSource, Header, OnBadRecord, OnMissingEventTime, SourceKind},
     plan::{PlannedEventTime, PlannedSource},
     row::{Datum, Row},
 };
 use crate::{
+    codec::Data,
     connector::{
         Pace, ReadStatus, Source, SourceContext, SplitReader,
         delimited::{BadRecordPolicy, DelimitedSource, DelimitedSplit, Layout},
@@ -21,11 +23,35 @@ use crate::{
     time::Timestamp,
 };
 
-/// A source of rows.
-pub struct RowSource {
-    name: String,
+/// What leaves a source in place of each row.
+pub trait RowFunction: Clone + Send + Sync + 'static {
+    /// Type of the records.
+    type Out: Data;
+
+    /// The record for a row. The function may take the row; what it leaves makes room for the next one.
+    ///
+    /// # Errors
+    /// Whatever shall fail the job.
+    fn apply(&self, row: &mut Row) -> Result<Self::Out>;
+}
+
+/// The row itself.
+#[derive(Debug, Clone, Copy)]
+pub struct WholeRow;
+
+impl RowFunction for WholeRow {
+    type Out = Row;
+
+    #[inline]
+    fn apply(&self, row: &mut Row) -> Result<Row> {
+        Ok(std::mem::take(row))
+    }
+}
+
+/// A source of rows, or of what a function makes of them.
+pub struct RowSource<F = WholeRow> {
     rows: Rows,
-    event_time: Option<PlannedEventTime>,
+    finish: Finish<F>,
 }
 
 enum Rows {
@@ -37,12 +63,20 @@ enum Rows {
 impl RowSource {
     /// The source of a plan.
     pub fn new(planned: &PlannedSource) -> Self {
+        Self::with_function(planned, WholeRow)
+    }
+}
+
+impl<F> RowSource<F> {
+    /// The source of a plan, with what leaves it in place of each row.
+    pub(crate) fn with_function(planned: &PlannedSource, function: F) -> Self {
         let rows = match &planned.kind {
             SourceKind::Csv(csv) => Rows::Csv { source: delimited(csv), options: Arc::new(csv.clone()) },
             SourceKind::Generator(generator) => Rows::Generator(generator.clone()),
             SourceKind::Collection(collection) => Rows::Collection(Arc::new(collection.clone())),
         };
-        Self { name: planned.name.clone(), rows, event_time: planned.event_time.clone() }
+        let (source, event_time) = (planned.name.clone(), planned.event_time.clone());
+        Self { rows, finish: Finish { source, event_time, function } }
     }
 }
 
@@ -73,8 +107,8 @@ pub enum RowSplit {
 }
 
 #[async_trait]
-impl Source for RowSource {
-    type Item = Row;
+impl<F: RowFunction> Source for RowSource<F> {
+    type Item = F::Out;
     type Split = RowSplit;
 
     async fn enumerate(&self, context: &SourceContext) -> Result<Vec<RowSplit>> {
@@ -88,7 +122,7 @@ impl Source for RowSource {
         Ok((0..splits).map(|split| RowSplit::Strided { split, offset: 0 }).collect())
     }
 
-    fn reader(&self, context: &SourceContext) -> Box<dyn SplitReader<Row, RowSplit>> {
+    fn reader(&self, context: &SourceContext) -> Box<dyn SplitReader<F::Out, RowSplit>> {
         let rows = match &self.rows {
             Rows::Csv { source, options } => {
                 let pacing = match options.rate {
@@ -103,7 +137,7 @@ impl Source for RowSource {
             }
             Rows::Collection(collection) => ReadRows::Collection(collection.clone()),
         };
-        Box::new(RowReader { name: self.name.clone(), rows, event_time: self.event_time.clone() })
+        Box::new(RowReader { rows, finish: self.finish.clone() })
     }
 }
 
@@ -141,67 +175,73 @@ enum ReadRows {
     Collection(Arc<CollectionSource>),
 }
 
-struct RowReader {
-    name: String,
+struct RowReader<F> {
     rows: ReadRows,
-    event_time: Option<PlannedEventTime>,
+    finish: Finish<F>,
 }
 
 #[async_trait]
-impl SplitReader<Row, RowSplit> for RowReader {
-    async fn read(&mut self, split: &mut RowSplit, limit: usize, out: &mut Batch<Row>) -> Result<ReadStatus> {
+impl<F: RowFunction> SplitReader<F::Out, RowSplit> for RowReader<F> {
+    async fn read(&mut self, split: &mut RowSplit, limit: usize, out: &mut Batch<F::Out>) -> Result<ReadStatus> {
         let mut position = split.clone();
-        let mut batch = Batch::new();
-        let status = self.rows.read(&mut position, limit, &mut batch).await?;
-        self.assign_event_time(&mut batch)?;
-        out.append(&mut batch);
+        let finish = &self.finish;
+        let status = match (&mut self.rows, &mut position) {
+            (ReadRows::Csv { reader, pacing }, RowSplit::Csv(split)) => {
+                let mut rows = Batch::new();
+                let status = read_paced(reader.as_mut(), pacing.pace().await?, split, limit, &mut rows).await?;
+                rows.into_iter().try_for_each(|record| finish.push(&mut { record.value }, out))?;
+                status
+            }
+            (ReadRows::Generator { generator, pace }, RowSplit::Strided { split, offset }) => {
+                generate(generator, pace.as_mut(), (*split, offset), limit, finish, out)?
+            }
+            (ReadRows::Collection(collection), RowSplit::Strided { split, offset }) => {
+                read_collection(collection, (*split, offset), limit, |row| finish.push(row, out))?
+            }
+            (ReadRows::Csv { .. }, RowSplit::Strided { .. })
+            | (ReadRows::Generator { .. } | ReadRows::Collection(_), RowSplit::Csv(_)) => return Err(foreign_split()),
+        };
         *split = position;
         Ok(status)
     }
 }
 
-impl RowReader {
-    fn assign_event_time(&self, batch: &mut Batch<Row>) -> Result<()> {
-        let Some(event_time) = &self.event_time else { return Ok(()) };
-        let mut failed = None;
-        batch.retain_mut(|record| match event_time.expression.evaluate(&record.value) {
-            Ok(Datum::Int(time_ms)) => {
-                record.timestamp = Timestamp(time_ms);
-                true
-            }
-            Ok(_) if event_time.on_missing == OnMissingEventTime::Drop => false,
-            Ok(_) => {
-                let message = format!("source `{}`: the record {} has no event time", self.name, record.value);
-                let error = Error::new(ErrorKind::BadRecord, message);
-                failed.get_or_insert(error.with_hint("on_missing_event_time = \"drop\" leaves such records out"));
-                false
-            }
-            Err(error) => {
-                let message = format!("source `{}` cannot compute the event time", self.name);
-                failed.get_or_insert(Error::new(ErrorKind::BadRecord, message).with_source(error));
-                false
-            }
-        });
-        failed.map_or(Ok(()), Err)
-    }
+/// What is done with each row before it leaves the source.
+#[derive(Clone)]
+struct Finish<F> {
+    source: String,
+    event_time: Option<PlannedEventTime>,
+    function: F,
 }
 
-impl ReadRows {
-    async fn read(&mut self, split: &mut RowSplit, limit: usize, out: &mut Batch<Row>) -> Result<ReadStatus> {
-        match (self, split) {
-            (Self::Csv { reader, pacing }, RowSplit::Csv(split)) => {
-                read_paced(reader.as_mut(), pacing.pace().await?, split, limit, out).await
+impl<F: RowFunction> Finish<F> {
+    /// Gives a row its event time and puts what is made of it into `out`.
+    #[inline(always)]
+    fn push(&self, row: &mut Row, out: &mut Batch<F::Out>) -> Result<()> {
+        let timestamp = match &self.event_time {
+            None => Timestamp::MIN,
+            Some(event_time) => match event_time.expression.evaluate(row) {
+                Ok(Datum::Int(time_ms)) => Timestamp(time_ms),
+                Ok(_) if event_time.on_missing == OnMissingEventTime::Drop => return Ok(()),
+                other => return Err(self.no_event_time(row, other.err())),
+            },
+        };
+        out.push(StreamRecord::new(self.function.apply(row)?, timestamp));
+        Ok(())
+    }
+
+    #[cold]
+    fn no_event_time(&self, row: &Row, error: Option<EvaluateError>) -> Error {
+        let source = &self.source;
+        match error {
+            Some(error) => {
+                let message = format!("source `{source}` cannot compute the event time");
+                Error::new(ErrorKind::BadRecord, message).with_source(error)
             }
-            (Self::Generator { generator, pace }, RowSplit::Strided { split, offset }) => {
-                Ok(generate(generator, pace.as_mut(), *split, offset, limit, out))
-            }
-            (Self::Collection(collection), RowSplit::Strided { split, offset }) => {
-                Ok(read_collection(collection, *split, offset, limit, out))
-            }
-            (Self::Csv { .. }, RowSplit::Strided { .. })
-            | (Self::Generator { .. } | Self::Collection(_), RowSplit::Csv(_)) => {
-                Err(Error::new(ErrorKind::CorruptState, "a restored split belongs to another kind of source")
-                    .with_hint("give a source of another kind another name, or start without the old checkpoint"))
+            None => {
+                let message = format!("source `{source}`: the record {row} has no event time");
+                Error::new(ErrorKind::BadRecord, message)
+                    .with_hint("on_missing_event_time = \"drop\" leaves such records out")
             }
         }
     }
@@ -226,48 +266,56 @@ async fn read_paced(
     }
 }
 
-fn generate(
+#[cold]
+fn foreign_split() -> Error {
+    Error::new(ErrorKind::CorruptState, "a restored split belongs to another kind of source")
+        .with_hint("give a source of another kind another name, or start without the old checkpoint")
+}
+
+fn generate<F: RowFunction>(
     generator: &GeneratorSource,
     mut pace: Option<&mut Pace>,
-    split: u32,
-    offset: &mut u64,
+    (split, offset): (u32, &mut u64),
     limit: usize,
-    out: &mut Batch<Row>,
-) -> ReadStatus {
+    finish: &Finish<F>,
+    out: &mut Batch<F::Out>,
+) -> Result<ReadStatus> {
     let mut allowed = limit as u64;
     let left = generator.split_count(split).map_or(u64::MAX, |count| count.saturating_sub(*offset));
     if let Some(pace) = &mut pace {
         match pace.allowance(allowed) {
             Ok(granted) => allowed = granted,
-            Err(wait_until) if left > 0 => return ReadStatus::NotBefore(wait_until),
-            Err(_) => return ReadStatus::Ended,
+            Err(wait_until) if left > 0 => return Ok(ReadStatus::NotBefore(wait_until)),
+            Err(_) => return Ok(ReadStatus::Ended),
         }
     }
     let count = allowed.min(left);
+    out.reserve(count as usize);
+    let mut row = Row::default();
     for sequence in (*offset..*offset + count).map(|offset| generator.sequence(split, offset)) {
-        out.push(StreamRecord::new(generator.record(sequence), Timestamp::MIN));
+        generator.fill(&mut row, sequence);
+        finish.push(&mut row, out)?;
     }
     if let Some(pace) = pace {
         pace.emitted += count;
     }
     *offset += count;
-    if count == left { ReadStatus::Ended } else { ReadStatus::More }
+    Ok(if count == left { ReadStatus::Ended } else { ReadStatus::More })
 }
 
 fn read_collection(
     collection: &CollectionSource,
-    split: u32,
-    offset: &mut u64,
+    (split, offset): (u32, &mut u64),
     limit: usize,
-    out: &mut Batch<Row>,
-) -> ReadStatus {
+    mut push: impl FnMut(&mut Row) -> Result<()>,
+) -> Result<ReadStatus> {
     for _ in 0..limit {
         let index = u64::from(split) + *offset * u64::from(collection.splits);
         let Some(row) = usize::try_from(index).ok().and_then(|index| collection.rows.get(index)) else {
-            return ReadStatus::Ended;
+            return Ok(ReadStatus::Ended);
         };
-        out.push(StreamRecord::new(row.clone(), Timestamp::MIN));
+        push(&mut row.clone())?;
         *offset += 1;
     }
-    ReadStatus::More
+    Ok(ReadStatus::More)
 }

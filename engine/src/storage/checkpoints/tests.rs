@@ -119,7 +119,7 @@ fn a_fenced_leader_deletes_nothing_of_its_successor() {
         let (mut newer, _) = directory.take_over(2).await.unwrap();
         take_checkpoint(&mut newer, 1).await.unwrap();
         // The older one still believes to lead: it fails to begin its checkpoint 1, and clears that away.
-        assert_eq!(older.prepare(CheckpointId(1)).await.unwrap_err().kind(), ErrorKind::Unavailable);
+        assert_eq!(older.prepare(CheckpointId(1)).await.unwrap_err().kind(), ErrorKind::Fenced);
         older.discard(CheckpointId(1)).await.unwrap();
         assert_eq!(newer.read_metadata(CheckpointId(1)).await.unwrap(), metadata(1));
     });
