@@ -146,7 +146,13 @@ impl Updates {
         let mut candidates = Vec::new();
         for (_, after) in updates.values() {
             let leads = |kind: &usize| self.leads(&before, kinds[*kind].0, after);
-            candidates.push((0..kinds.len()).filter(leads).collect::<Vec<_>>());
+            candidates.push(match self.arguments_between(&before, after) {
+                Some(arguments) => {
+                    let found = kinds.binary_search_by(|(kind, _)| (*kind).cmp(arguments.as_slice())).ok();
+                    found.into_iter().filter(leads).collect()
+                }
+                None => (0..kinds.len()).filter(leads).collect::<Vec<_>>(),
+            });
             before.clone_from(after);
         }
         let mut matching =
@@ -160,6 +166,22 @@ impl Updates {
 
     fn results_of_none(&self) -> Vec<Datum> {
         fold::results(&self.aggregates, &[]).into_iter().map(Option::unwrap_or_default).collect()
+    }
+
+    /// The only arguments that can make one result of the other, if counts and sums of integers leave no choice.
+    fn arguments_between(&self, before: &[Datum], after: &[Datum]) -> Option<Vec<Datum>> {
+        let columns = self.aggregates.iter().zip(before.iter().zip(after));
+        let argument = |(aggregate, (before, after)): (&Aggregate, (&Datum, &Datum))| {
+            match (aggregate.function, &aggregate.argument, before, after) {
+                (AggregateFunction::Count, None, ..) => Some(Datum::Bool(true)),
+                // A sum that stays as it is may have been given a zero or nothing.
+                (AggregateFunction::Sum, _, Datum::Int(before), Datum::Int(after)) if before != after => {
+                    after.checked_sub(*before).map(Datum::Int)
+                }
+                _ => None,
+            }
+        };
+        columns.map(argument).collect()
     }
 
     /// Whether a record with these arguments makes one result of the other.
