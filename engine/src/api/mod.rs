@@ -25,11 +25,13 @@
 //! belongs into state.
 
 mod builder;
+mod connected_streams;
 mod environment;
 mod keyed_stream;
 mod stream;
 mod windowed_stream;
 
+pub use connected_streams::ConnectedStreams;
 pub use environment::StreamEnvironment;
 pub use keyed_stream::KeyedStream;
 pub use stream::{DataStream, StreamSink};
@@ -37,10 +39,13 @@ pub use windowed_stream::WindowedStream;
 
 pub use crate::{
     operator::{
-        AggregateFunction, KeyedProcessFunction, ProcessContext, ProcessWindowFunction, StateRegistry,
+        AggregateFunction, KeyedProcessFunction, OutputTag, ProcessContext, ProcessWindowFunction, StateRegistry,
         TimestampedCollector, ValueState, WindowContext,
     },
     state::{Key, KeyRef, ValueStateDescriptor},
     time::{TimeDomain, WatermarkStrategy},
     window::{TimeWindow, TumblingWindows},
 };
+
+#[cfg(test)]
+mod tests;

@@ -4,24 +4,30 @@
 //! All of an operator's work is synchronous: it computes. Input and output belong to the task's shell.
 
 mod chain;
+mod erased;
 mod filter;
 mod flat_map;
 mod keyed_process;
 mod keyed_reduce;
 mod map;
+mod side_output;
 #[cfg(test)]
 mod test_harness;
 mod timestamped_collector;
+mod two_input;
 mod window;
 mod window_function;
 
-pub use chain::{ChainOutput, ErasedOperator, OperatorChain, erase};
+pub use chain::{ChainOutput, OperatorChain};
+pub use erased::{Emitted, ErasedOperator, erase, erase_two_input};
 pub use filter::FilterOperator;
 pub use flat_map::FlatMapOperator;
 pub use keyed_process::{KeyedProcessFunction, KeyedProcessOperator, ProcessContext, StateRegistry, ValueState};
 pub use keyed_reduce::{KeyedReduceOperator, REDUCED};
 pub use map::MapOperator;
+pub use side_output::OutputTag;
 pub use timestamped_collector::TimestampedCollector;
+pub use two_input::{Input, TwoInputOperator};
 pub use window::{WINDOW_CONTENTS, WindowOperator};
 pub use window_function::{
     Aggregate, AggregateFunction, FullWindow, Incremental, ProcessWindowFunction, Reduce, ReduceFunction, Then,
@@ -29,14 +35,16 @@ pub use window_function::{
 };
 
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
+use self::side_output::SideOutputs;
 use crate::{
     codec::Data,
+    config::StateBackend,
     error::Result,
     event::Reporter,
     id::{CheckpointId, OperatorUid},
-    record::{Batch, StreamRecord},
+    record::{AnyBatch, Batch, StreamRecord},
     time::Timestamp,
 };
 
@@ -44,11 +52,12 @@ use crate::{
 #[derive(Debug)]
 pub struct Collector<T> {
     records: Batch<T>,
+    sides: SideOutputs,
 }
 
 impl<T> Default for Collector<T> {
     fn default() -> Self {
-        Self { records: Vec::new() }
+        Self { records: Vec::new(), sides: SideOutputs::default() }
     }
 }
 
@@ -57,6 +66,19 @@ impl<T> Collector<T> {
     #[inline]
     pub fn collect(&mut self, record: StreamRecord<T>) {
         self.records.push(record);
+    }
+
+    /// Emits a record on the side.
+    ///
+    /// # Panics
+    /// If the tag's name was used with another type.
+    pub fn side_output<U: Data>(&mut self, tag: &OutputTag<U>, record: StreamRecord<U>) {
+        self.sides.push(tag, record);
+    }
+
+    /// Takes what was emitted on the side since the last call, by the names of the tags.
+    pub fn take_side_outputs(&mut self) -> Vec<(Arc<str>, AnyBatch)> {
+        self.sides.take()
     }
 
     /// Emits records.
@@ -95,6 +117,10 @@ pub struct OperatorContext {
     pub parallelism: u32,
     /// Number of key groups of the job.
     pub max_parallelism: u32,
+    /// Where keyed state lives.
+    pub state_backend: StateBackend,
+    /// The processing time as the operator is opened.
+    pub processing_time: Timestamp,
     /// States facts about the subtask.
     pub reporter: Reporter,
 }
@@ -158,6 +184,11 @@ pub trait Operator: Send + 'static {
     fn open(&mut self, context: &OperatorContext, restored: Option<OperatorSnapshot>) -> Result<()> {
         let _ = (context, restored);
         Ok(())
+    }
+
+    /// Tells the processing time, before each batch and each advance of time.
+    fn set_processing_time(&mut self, now: Timestamp) {
+        let _ = now;
     }
 
     /// Processes records in order.

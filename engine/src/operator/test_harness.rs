@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use super::{AsyncSnapshot, Collector, KeyedSnapshot, Operator, OperatorContext, OperatorSnapshot};
 use crate::{
+    config::StateBackend,
     event::{Directive, Fact, NoObserver, Observer, Reporter, Subject},
     id::{Attempt, CheckpointId, OperatorUid},
     record::{Batch, StreamRecord},
@@ -36,6 +37,8 @@ pub(super) fn context_observed(instance: ParallelInstance, observer: Arc<dyn Obs
         subtask_index: instance.index,
         parallelism: instance.parallelism,
         max_parallelism: MAX_PARALLELISM,
+        state_backend: StateBackend::default(),
+        processing_time: Timestamp(0),
         reporter: Reporter::new(Subject::node("test"), Attempt(0), observer),
     }
 }
