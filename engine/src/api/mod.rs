@@ -36,11 +36,9 @@ pub use stream::{DataStream, StreamSink};
 pub use windowed_stream::WindowedStream;
 
 pub use crate::{
-    operator::{
-        AggregateFunction, KeyedProcessFunction, ProcessContext, ProcessWindowFunction, StateRegistry,
-        TimestampedCollector, ValueState, WindowContext,
-    },
-    state::{Key, KeyRef, ValueStateDescriptor},
+    backend::{KeyedContext, StateRegistry, ValueState},
+    operator::{KeyedProcessFunction, ProcessContext, ProcessWindowFunction, TimestampedCollector, WindowContext},
+    state::{AggregateFunction, Key, KeyRef, ReduceFunction, ValueStateDescriptor},
     time::{TimeDomain, WatermarkStrategy},
     window::{TimeWindow, TumblingWindows},
 };
