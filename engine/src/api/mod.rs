@@ -38,11 +38,11 @@ pub use stream::{DataStream, StreamSink};
 pub use windowed_stream::WindowedStream;
 
 pub use crate::{
+    backend::{KeyedContext, StateRegistry, ValueState},
     operator::{
-        AggregateFunction, KeyedProcessFunction, OutputTag, ProcessContext, ProcessWindowFunction, StateRegistry,
-        TimestampedCollector, ValueState, WindowContext,
+        KeyedProcessFunction, OutputTag, ProcessContext, ProcessWindowFunction, TimestampedCollector, WindowContext,
     },
-    state::{Key, KeyRef, ValueStateDescriptor},
+    state::{AggregateFunction, Key, KeyRef, ReduceFunction, ValueStateDescriptor},
     time::{TimeDomain, WatermarkStrategy},
     window::{TimeWindow, TumblingWindows},
 };

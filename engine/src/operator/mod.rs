@@ -22,7 +22,7 @@ pub use chain::{ChainOutput, OperatorChain};
 pub use erased::{Emitted, ErasedOperator, erase, erase_two_input};
 pub use filter::FilterOperator;
 pub use flat_map::FlatMapOperator;
-pub use keyed_process::{KeyedProcessFunction, KeyedProcessOperator, ProcessContext, StateRegistry, ValueState};
+pub use keyed_process::{KeyedProcessFunction, KeyedProcessOperator, ProcessContext};
 pub use keyed_reduce::{KeyedReduceOperator, REDUCED};
 pub use map::MapOperator;
 pub use side_output::OutputTag;
@@ -30,12 +30,10 @@ pub use timestamped_collector::TimestampedCollector;
 pub use two_input::{Input, TwoInputOperator};
 pub use window::{WINDOW_CONTENTS, WindowOperator};
 pub use window_function::{
-    Aggregate, AggregateFunction, FullWindow, Incremental, ProcessWindowFunction, Reduce, ReduceFunction, Then,
-    WindowContext, WindowFunction,
+    Aggregate, FullWindow, Incremental, ProcessWindowFunction, Reduce, Then, WindowContext, WindowFunction,
 };
 
-use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use self::side_output::SideOutputs;
 use crate::{
@@ -46,6 +44,11 @@ use crate::{
     id::{CheckpointId, OperatorUid},
     record::{AnyBatch, Batch, StreamRecord},
     time::Timestamp,
+};
+
+pub use crate::state::{
+    AggregateFunction, AsyncSnapshot, KeyedEntry, KeyedSnapshot, ListMode, ListSnapshot, OperatorSnapshot,
+    ReduceFunction,
 };
 
 /// Where an operator puts its results.
@@ -124,52 +127,6 @@ pub struct OperatorContext {
     /// States facts about the subtask.
     pub reporter: Reporter,
 }
-
-/// How a list of operator state is spread over the subtasks on restore.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ListMode {
-    /// Each entry goes to one subtask (`getListState`).
-    Split,
-    /// Each subtask gets all entries (`getUnionListState`).
-    Union,
-}
-
-/// One named list of operator state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ListSnapshot {
-    /// How it is redistributed.
-    pub mode: ListMode,
-    /// Encoded entries, in order.
-    pub entries: Vec<Vec<u8>>,
-}
-
-/// One entry of a keyed state: encoded key, encoded namespace, encoded value.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct KeyedEntry {
-    /// The key.
-    pub key: Vec<u8>,
-    /// The namespace: empty, or a window.
-    pub namespace: Vec<u8>,
-    /// The value.
-    pub value: Vec<u8>,
-}
-
-/// The keyed state of one subtask: state name → key group → entries.
-///
-/// Timers are states too, under names that start with `_timer_`. Only key groups that hold something appear.
-pub type KeyedSnapshot = BTreeMap<String, BTreeMap<u16, Vec<KeyedEntry>>>;
-
-/// What one operator of one subtask keeps in a checkpoint.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct OperatorSnapshot {
-    /// Keyed state and timers.
-    pub keyed: KeyedSnapshot,
-    /// Operator state by name.
-    pub lists: BTreeMap<String, ListSnapshot>,
-}
-
-/// The second half of a snapshot: everything that needs not hold up records, such as encoding.
-pub type AsyncSnapshot = Box<dyn FnOnce() -> Result<OperatorSnapshot> + Send>;
 
 /// A typed operator with one input.
 ///

@@ -4,10 +4,11 @@ use std::{sync::Mutex, time::Duration};
 
 use super::*;
 use crate::{
+    backend::{StateRegistry, ValueState},
     operator::{
         Collector, FilterOperator, FlatMapOperator, KeyedProcessFunction, KeyedProcessOperator, MapOperator, Operator,
-        OutputTag, ProcessContext, Reduce, StateRegistry, TimestampedCollector, TwoInputOperator, ValueState,
-        WindowOperator, erase, erase_two_input,
+        OutputTag, ProcessContext, Reduce, TimestampedCollector, TwoInputOperator, WindowOperator, erase,
+        erase_two_input,
         test_harness::{context, record},
     },
     record::{Batch, StreamRecord},
@@ -100,11 +101,11 @@ impl KeyedProcessFunction for CountSoon {
 
     fn process_element(&mut self, _value: (u8, i64), context: &mut ProcessContext<'_, u8, Self::Out>) -> Result<()> {
         let count = self.count.as_ref().unwrap();
-        if context.value(count).is_none() {
+        if count.value(context)?.is_none() {
             let soon = Timestamp(context.processing_time().0 + 60_000);
             context.register_timer(crate::time::TimeDomain::ProcessingTime, soon);
         }
-        *context.value_or_insert_with(count, || 0) += 1;
+        count.modify_or_insert_with(context, || 0, |count| *count += 1)?;
         Ok(())
     }
 
@@ -115,8 +116,8 @@ impl KeyedProcessFunction for CountSoon {
     ) -> Result<()> {
         assert_eq!(domain, crate::time::TimeDomain::ProcessingTime);
         let count = self.count.as_ref().unwrap();
-        let (key, value) = (*context.key(), *context.value(count).unwrap());
-        context.clear(count);
+        let (key, value) = (*context.key(), count.value(context)?.unwrap());
+        count.clear(context)?;
         context.collect((key, value));
         Ok(())
     }
