@@ -26,9 +26,10 @@ use serde::Serialize;
 use tidegate::{
     Result, Timestamp,
     api::{StreamEnvironment, TumblingWindows},
+    backend::{StateRegistry, ValueState},
     config::{CheckpointStorageConfig, JobConfig},
     connector::{CollectSink, Collected, DiscardSink, GeneratorSource},
-    operator::{KeyedProcessFunction, ProcessContext, StateRegistry, ValueState},
+    operator::{KeyedProcessFunction, ProcessContext},
     pipeline::{self, Pipeline, SourceKind},
     record::StreamRecord,
     runtime::run_locally,
@@ -162,9 +163,11 @@ impl KeyedProcessFunction for Count {
         context: &mut ProcessContext<'_, i64, (i64, i64)>,
     ) -> Result<()> {
         let state = self.0.as_ref().expect("a function is opened before anything else");
-        let count = context.value_or_insert_with(state, || 0);
-        *count += 1;
-        let count = *count;
+        let add = |count: &mut i64| {
+            *count += 1;
+            *count
+        };
+        let count = state.modify_or_insert_with(context, || 0, add)?;
         context.collect((key, count));
         Ok(())
     }

@@ -15,6 +15,27 @@ pub enum CheckpointingMode {
     AtLeastOnce,
 }
 
+/// Where keyed state lives while the job runs (`state.backend.type`).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StateBackend {
+    /// On the heap (Flink `HashMapStateBackend`).
+    #[default]
+    HashMap,
+    /// In RocksDB, on local disk (Flink `EmbeddedRocksDBStateBackend`).
+    RocksDb(RocksDbOptions),
+}
+
+/// Options of the RocksDB state backend.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RocksDbOptions {
+    /// Whether a checkpoint holds only what changed since the last one (`execution.checkpointing.incremental`).
+    pub incremental: bool,
+    /// Where the databases lie; empty is the process's temporary directory (`state.backend.rocksdb.localdir`).
+    pub local_directories: Vec<PathBuf>,
+}
+
 /// Where checkpoints are kept.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -119,6 +140,8 @@ pub struct JobConfig {
     pub max_parallelism: Option<u32>,
     /// Checkpointing.
     pub checkpoints: CheckpointConfig,
+    /// Where keyed state lives.
+    pub state_backend: StateBackend,
     /// What happens after a failure; `None` is Flink's default: exponential delay with checkpointing, none without.
     pub restart: Option<RestartConfig>,
     /// How often sources emit watermarks (`pipeline.auto-watermark-interval`).
@@ -141,6 +164,7 @@ impl Default for JobConfig {
             parallelism: 1,
             max_parallelism: None,
             checkpoints: CheckpointConfig::default(),
+            state_backend: StateBackend::default(),
             restart: None,
             auto_watermark_interval: Duration::from_millis(200),
             batch_records: 1024,

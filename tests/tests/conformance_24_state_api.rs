@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use tidegate::{
     backend::{BackendError, KeyedStateBackend, StateId},
+    config::StateBackend,
     event::{NoObserver, Reporter, Subject},
     id::{Attempt, CheckpointId, OperatorUid},
     operator::{
@@ -93,6 +94,8 @@ fn start(default: Option<Value>, restored: Option<OperatorSnapshot>) -> Interpre
         subtask_index: 0,
         parallelism: 1,
         max_parallelism: 128,
+        state_backend: StateBackend::default(),
+        processing_time: Timestamp(0),
         reporter: Reporter::new(Subject::node("test"), Attempt(0), std::sync::Arc::new(NoObserver)),
     };
     operator.open(&context, restored).expect("opens");

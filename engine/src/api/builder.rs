@@ -1,20 +1,22 @@
 //! From the author's operations to a program: which of them are chained into one task.
 //!
 //! An operation is chained to the one before it if records go from subtask to subtask of the same number, both
-//! have the same parallelism, and nobody else reads from that one (Flink `StreamingJobGraphGenerator`).
+//! have the same parallelism, and nobody else reads the main output of that one (Flink `StreamingJobGraphGenerator`). Who
+//! reads a side output, or has two inputs, begins a task of its own.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     config::JobConfig,
     error::{Error, ErrorKind, Result},
     graph::{Distribution, Edge, JobGraph, Vertex},
     id::{EdgeId, OperatorUid, VertexId},
+    operator::Input,
     record::BatchDecoder,
     state::KeyGroups,
     task::{
-        EdgeCode, HeadCode, Program, SinkFactory, SourceFactory, VertexCode, partitioner::PartitionerFactory,
-        program::OperatorFactory,
+        EdgeCode, EdgeOutput, HeadCode, Program, SinkFactory, SourceFactory, VertexCode,
+        partitioner::PartitionerFactory, program::OperatorFactory,
     },
 };
 
@@ -29,6 +31,10 @@ pub(super) enum Code {
 #[derive(Clone)]
 pub(super) struct Connection {
     pub from: usize,
+    /// The name of the side output that is read; `None` is the main output.
+    pub side_output: Option<Arc<str>>,
+    /// Which input of the reading operation this is.
+    pub input: Input,
     pub shipping: Shipping,
     pub decoder: BatchDecoder,
 }
@@ -65,11 +71,14 @@ impl Builder {
 
     /// Whether `index` runs in the task of its only input.
     fn chained_to(&self, index: usize) -> Option<usize> {
-        let [Connection { from, shipping: Shipping::Forward(_), .. }] = self.operations[index].inputs.as_slice() else {
+        let [Connection { from, side_output: None, input: Input::First, shipping: Shipping::Forward(_), .. }] =
+            self.operations[index].inputs.as_slice()
+        else {
             return None;
         };
         let readers = self.operations.iter().flat_map(|operation| &operation.inputs);
-        let only_reader = readers.filter(|input| input.from == *from).count() == 1;
+        let of_main_output = readers.filter(|input| input.from == *from && input.side_output.is_none());
+        let only_reader = of_main_output.count() == 1;
         let same = self.operations[*from].parallelism == self.operations[index].parallelism;
         (only_reader && same).then_some(*from)
     }
@@ -93,6 +102,7 @@ impl Builder {
         let chained: Vec<Option<usize>> = (0..self.operations.len()).map(|index| self.chained_to(index)).collect();
         let mut translation = Translation {
             vertex_of: vec![0; self.operations.len()],
+            place_of: vec![None; self.operations.len()],
             graph: JobGraph { max_parallelism: key_groups.max_parallelism(), ..JobGraph::default() },
             vertices: Vec::new(),
             edges: Vec::new(),
@@ -121,6 +131,8 @@ impl Builder {
 
 struct Translation {
     vertex_of: Vec<usize>,
+    /// Where in the chain of its vertex an operator stands; sources and sinks do not stand in it.
+    place_of: Vec<Option<usize>>,
     graph: JobGraph,
     vertices: Vec<VertexCode>,
     edges: Vec<EdgeCode>,
@@ -141,7 +153,10 @@ impl Translation {
         described.operators.push(uid.clone());
         match operation.code {
             Code::Source(factory) => code.head = HeadCode::Source(uid, factory),
-            Code::Operator(factory) => code.operators.push((uid, factory)),
+            Code::Operator(factory) => {
+                self.place_of[index] = Some(code.operators.len());
+                code.operators.push((uid, factory));
+            }
             Code::Sink(factory) => code.sink = Some((uid, factory)),
         }
         Ok(())
@@ -177,9 +192,24 @@ impl Translation {
             }
             Shipping::AllToAll(partitioner) => (Distribution::AllToAll, partitioner),
         };
+        let output = match &input.side_output {
+            None => EdgeOutput::Main,
+            Some(tag) => {
+                let operator = self.place_of[input.from].ok_or_else(|| {
+                    Error::new(ErrorKind::Configuration, format!("{} has no side output {tag:?}", from.name))
+                        .with_hint("a source has none: put an operator between them that emits it")
+                })?;
+                EdgeOutput::Side { operator, tag: tag.clone() }
+            }
+        };
         let id = EdgeId(self.edges.len() as u32);
         self.graph.edges.push(Edge { id, from: from.id, to, distribution });
-        self.edges.push(EdgeCode { partitioner: partitioner.clone(), decoder: input.decoder });
+        self.edges.push(EdgeCode {
+            output,
+            input: input.input,
+            partitioner: partitioner.clone(),
+            decoder: input.decoder,
+        });
         Ok(())
     }
 }

@@ -25,22 +25,27 @@
 //! belongs into state.
 
 mod builder;
+mod connected_streams;
 mod environment;
 mod keyed_stream;
 mod stream;
 mod windowed_stream;
 
+pub use connected_streams::ConnectedStreams;
 pub use environment::StreamEnvironment;
 pub use keyed_stream::KeyedStream;
 pub use stream::{DataStream, StreamSink};
 pub use windowed_stream::WindowedStream;
 
 pub use crate::{
+    backend::{KeyedContext, StateRegistry, ValueState},
     operator::{
-        AggregateFunction, KeyedProcessFunction, ProcessContext, ProcessWindowFunction, StateRegistry,
-        TimestampedCollector, ValueState, WindowContext,
+        KeyedProcessFunction, OutputTag, ProcessContext, ProcessWindowFunction, TimestampedCollector, WindowContext,
     },
-    state::{Key, KeyRef, ValueStateDescriptor},
+    state::{AggregateFunction, Key, KeyRef, ReduceFunction, ValueStateDescriptor},
     time::{TimeDomain, WatermarkStrategy},
     window::{TimeWindow, TumblingWindows},
 };
+
+#[cfg(test)]
+mod tests;

@@ -4,13 +4,14 @@ use std::{cell::RefCell, marker::PhantomData, rc::Rc, sync::Arc};
 
 use super::{
     builder::{Builder, Code, Connection, Operation, Shipping},
+    connected_streams::ConnectedStreams,
     keyed_stream::KeyedStream,
 };
 use crate::{
     codec::Data,
     connector::{PlainSink, TwoPhaseCommitSink},
     error::Result,
-    operator::{FilterOperator, FlatMapOperator, MapOperator, Operator, TimestampedCollector, erase},
+    operator::{FilterOperator, FlatMapOperator, Input, MapOperator, Operator, OutputTag, TimestampedCollector, erase},
     record::decode_batch,
     state::{Key, KeySelector},
     task::{self, SinkFactory, partitioner},
@@ -21,7 +22,7 @@ pub struct DataStream<T> {
     pub(super) builder: Rc<RefCell<Builder>>,
     pub(super) inputs: Vec<Connection>,
     /// The operation that `name`, `uid` and `set_parallelism` are about.
-    node: usize,
+    pub(super) node: usize,
     record: PhantomData<fn() -> T>,
 }
 
@@ -37,7 +38,7 @@ impl<T: Data> DataStream<T> {
         Self { builder, inputs, node, record: PhantomData }
     }
 
-    fn parallelism(&self) -> u32 {
+    pub(super) fn parallelism(&self) -> u32 {
         self.builder.borrow().operations[self.node].parallelism
     }
 
@@ -91,6 +92,20 @@ impl<T: Data> DataStream<T> {
             union.inputs.extend(other.inputs.iter().cloned());
         }
         union
+    }
+
+    /// What the last operation emits on the side under this tag; also if nobody reads its main output.
+    pub fn get_side_output<U: Data>(&self, tag: &OutputTag<U>) -> DataStream<U> {
+        let connection = Connection { side_output: Some(tag.name().clone()), ..forward_from::<U>(self.node) };
+        DataStream { builder: self.builder.clone(), inputs: vec![connection], node: self.node, record: PhantomData }
+    }
+
+    /// This stream and another one, of another type perhaps, to be read by one operator with two inputs.
+    ///
+    /// # Panics
+    /// If the streams are of different jobs.
+    pub fn connect<U: Data>(&self, second: &DataStream<U>) -> ConnectedStreams<T, U> {
+        ConnectedStreams::new(self.clone(), second.clone())
     }
 
     /// Deals the records out to the subtasks of the next operator in turn.
@@ -162,7 +177,13 @@ impl<T: Data> DataStream<T> {
 }
 
 fn forward_from<T: Data>(node: usize) -> Connection {
-    Connection { from: node, shipping: Shipping::Forward(partitioner::forward()), decoder: decode_batch::<T> }
+    Connection {
+        from: node,
+        side_output: None,
+        input: Input::First,
+        shipping: Shipping::Forward(partitioner::forward()),
+        decoder: decode_batch::<T>,
+    }
 }
 
 /// The end of a stream.

@@ -1,25 +1,31 @@
 //! Keyed state backends: where the state of keys lives while the job runs.
 //!
 //! An operator owns a [`KeyedStateBackend`], registers its states by descriptor and keeps the [`StateId`]s. Per batch
-//! it turns an id into a table once; per record it then works on the table itself.
+//! it turns an id into a table once; per record it then works on the table itself ([`Values`], [`Lists`], [`Maps`]).
+//! User functions have typed handles instead ([`ValueState`] and its like).
 //!
 //! Guarantees: a snapshot holds the state at the moment of the call and is the same bytes for the same state; a
 //! restored backend holds exactly the entries of its key groups, or says which state it could not read and why.
 //! Flink: `KeyedStateBackend`, `AbstractKeyedStateBackend`.
 
+mod access;
 pub mod memory;
+mod table;
 
-use std::{fmt, marker::PhantomData};
+pub use access::{KeyedContext, StateAccess, StateRegistry, ValueState};
+pub use table::{Fold, Folded, ListTable, Lists, MapTable, Maps, Place, ValueTable, Values};
 
-use self::memory::{CowTable, KeyedSnapshotEncoder, MemoryBackend};
+use std::{collections::BTreeMap, fmt, marker::PhantomData};
+
+use self::memory::MemoryBackend;
 use crate::{
     codec::{Data, DecodeError},
     error::{Error, ErrorKind},
-    operator::{AsyncSnapshot, KeyedSnapshot, OperatorContext, OperatorSnapshot},
+    operator::OperatorContext,
     planted,
     state::{
-        DescriptorError, InvalidMaxParallelism, Key, KeyGroupRange, KeyGroups, Namespace, ParallelInstance,
-        StateDescriptor,
+        AsyncKeyedSnapshot, AsyncSnapshot, DescriptorError, InvalidMaxParallelism, Key, KeyGroupRange, KeyGroups,
+        KeyedSnapshot, Namespace, OperatorSnapshot, ParallelInstance, StateDescriptor, StateKind, StateMeta,
     },
     time::{TimerRestoreError, TimerService},
 };
@@ -48,6 +54,16 @@ pub enum BackendError {
         stored: u32,
         /// The version of the descriptor.
         asked: u32,
+    },
+    /// The checkpoint holds another kind of state under the name.
+    #[error("`{state}` was kept as {stored}, but is asked for as {asked}")]
+    Kind {
+        /// Name of the state.
+        state: String,
+        /// What the checkpoint holds.
+        stored: StateKind,
+        /// What the descriptor asks for.
+        asked: StateKind,
     },
     /// An entry cannot be read.
     #[error("cannot restore state `{state}`, key group {key_group}")]
@@ -89,6 +105,9 @@ impl From<BackendError> for Error {
                 (ErrorKind::Configuration, "give each state of an operator a name of its own")
             }
             BackendError::KeyGroups(_) => (ErrorKind::Configuration, "set `pipeline.max-parallelism`"),
+            BackendError::Kind { .. } => {
+                (ErrorKind::CorruptState, "give the new state a name of its own, or ask for what was kept")
+            }
             BackendError::Version { .. } => {
                 (ErrorKind::CorruptState, "ask for the version that was kept, or start without this checkpoint")
             }
@@ -105,10 +124,26 @@ impl From<BackendError> for Error {
     }
 }
 
-/// A registered state: values of `V` per key and namespace `N`. Valid for the backend that gave it.
+/// A registered state, by namespace and what is kept there. Valid for the backend that gave it.
+///
+/// `V` is the value; [`ListOf`] marks lists and [`MapOf`] maps.
 pub struct StateId<N, V> {
     index: usize,
     types: PhantomData<fn() -> (N, V)>,
+}
+
+/// Marks the id of a state of lists of `T`.
+#[derive(Debug)]
+pub struct ListOf<T>(PhantomData<fn() -> T>);
+
+/// Marks the id of a state of maps.
+#[derive(Debug)]
+pub struct MapOf<UK, UV>(PhantomData<fn() -> (UK, UV)>);
+
+impl<N, V> StateId<N, V> {
+    fn new(index: usize) -> Self {
+        Self { index, types: PhantomData }
+    }
 }
 
 impl<N, V> Clone for StateId<N, V> {
@@ -132,6 +167,15 @@ pub enum KeyedStateBackend<K> {
     Memory(MemoryBackend<K>),
 }
 
+/// Calls a method of whichever backend it is.
+macro_rules! on {
+    ($backend:expr, $inner:ident => $call:expr) => {
+        match $backend {
+            Self::Memory($inner) => $call,
+        }
+    };
+}
+
 impl<K: Key> KeyedStateBackend<K> {
     /// The backend of an operator, with what its restored snapshot holds for the subtask's key groups.
     ///
@@ -149,18 +193,44 @@ impl<K: Key> KeyedStateBackend<K> {
         Self::Memory(MemoryBackend::new(key_groups, range, only_range(restored, range)))
     }
 
-    /// Registers a state that has one value per key and namespace.
+    /// Registers a state that has one value per key and namespace: as a value, reducing or aggregating state.
     ///
     /// # Errors
-    /// If the name is taken or reserved, or what was restored under it cannot be read.
-    pub fn register<N: Namespace, V: Data>(
+    /// If the name is taken or reserved, or what was restored under it is something else or cannot be read.
+    pub fn register_values<N: Namespace, V: Data>(
         &mut self,
         descriptor: &StateDescriptor,
+        kind: StateKind,
     ) -> Result<StateId<N, V>, BackendError> {
-        descriptor.check()?;
-        match self {
-            Self::Memory(backend) => backend.register(descriptor),
-        }
+        let meta = checked(descriptor, kind)?;
+        let index = on!(self, backend => backend.register::<N, V>(&descriptor.name, meta))?;
+        Ok(StateId::new(index))
+    }
+
+    /// Registers a state that has a list per key and namespace.
+    ///
+    /// # Errors
+    /// As for [`KeyedStateBackend::register_values`].
+    pub fn register_lists<N: Namespace, T: Data>(
+        &mut self,
+        descriptor: &StateDescriptor,
+    ) -> Result<StateId<N, ListOf<T>>, BackendError> {
+        let meta = checked(descriptor, StateKind::List)?;
+        let index = on!(self, backend => backend.register::<N, Vec<T>>(&descriptor.name, meta))?;
+        Ok(StateId::new(index))
+    }
+
+    /// Registers a state that has a map per key and namespace.
+    ///
+    /// # Errors
+    /// As for [`KeyedStateBackend::register_values`].
+    pub fn register_maps<N: Namespace, UK: Data + Ord, UV: Data>(
+        &mut self,
+        descriptor: &StateDescriptor,
+    ) -> Result<StateId<N, MapOf<UK, UV>>, BackendError> {
+        let meta = checked(descriptor, StateKind::Map)?;
+        let index = on!(self, backend => backend.register::<N, BTreeMap<UK, UV>>(&descriptor.name, meta))?;
+        Ok(StateId::new(index))
     }
 
     /// The timers of the operator, with the restored ones. Called once.
@@ -168,79 +238,107 @@ impl<K: Key> KeyedStateBackend<K> {
     /// # Errors
     /// If restored timers cannot be read.
     pub fn timers<N: Namespace>(&mut self) -> Result<TimerService<K, N>, BackendError> {
+        let key_groups = self.key_groups();
+        let mut take = |name| on!(self, backend => backend.take_restored(name));
+        let (event, processing) = (take(TimerService::<K, N>::EVENT), take(TimerService::<K, N>::PROCESSING));
+        Ok(TimerService::restore(key_groups, event, processing)?)
+    }
+
+    /// The table of a state of values.
+    #[inline]
+    pub fn values<N: Namespace, V: Data>(&mut self, id: StateId<N, V>) -> ValueTable<'_, K, N, V> {
         match self {
-            Self::Memory(backend) => {
-                let mut take = |name| backend.take_restored(name);
-                let (event, processing) = (take(TimerService::<K, N>::EVENT), take(TimerService::<K, N>::PROCESSING));
-                Ok(TimerService::restore(backend.key_groups(), event, processing)?)
-            }
+            Self::Memory(backend) => ValueTable::Memory(backend.table_mut(id.index)),
         }
     }
 
-    /// The table of a state, to be read.
+    /// The table of a state of lists.
     #[inline]
-    pub fn table<N: Namespace, V: Data>(&self, id: StateId<N, V>) -> &CowTable<K, N, V> {
+    pub fn lists<N: Namespace, T: Data>(&mut self, id: StateId<N, ListOf<T>>) -> ListTable<'_, K, N, T> {
         match self {
-            Self::Memory(backend) => backend.table(id),
+            Self::Memory(backend) => ListTable::Memory(backend.table_mut(id.index)),
         }
     }
 
-    /// The table of a state.
+    /// The table of a state of maps.
     #[inline]
-    pub fn table_mut<N: Namespace, V: Data>(&mut self, id: StateId<N, V>) -> &mut CowTable<K, N, V> {
+    pub fn maps<N: Namespace, UK: Data + Ord, UV: Data>(
+        &mut self,
+        id: StateId<N, MapOf<UK, UV>>,
+    ) -> MapTable<'_, K, N, UK, UV> {
         match self {
-            Self::Memory(backend) => backend.table_mut(id),
+            Self::Memory(backend) => MapTable::Memory(backend.table_mut(id.index)),
         }
     }
 
     /// The state at this moment, to be encoded when there is time.
-    pub fn snapshot(&mut self) -> KeyedSnapshotEncoder {
-        match self {
-            Self::Memory(backend) => backend.snapshot(),
-        }
+    ///
+    /// # Errors
+    /// If the backend cannot hold the moment.
+    pub fn snapshot(&mut self) -> Result<AsyncKeyedSnapshot, BackendError> {
+        on!(self, backend => Ok(backend.snapshot()))
     }
 
     /// The state and the timers at this moment, as an operator returns them.
-    pub fn snapshot_with_timers<N: Namespace>(&mut self, timers: &TimerService<K, N>) -> AsyncSnapshot {
-        let (state, timers) = (self.snapshot(), timers.snapshot());
-        Box::new(move || {
-            let mut keyed = state();
+    ///
+    /// # Errors
+    /// As for [`KeyedStateBackend::snapshot`].
+    pub fn snapshot_with_timers<N: Namespace>(
+        &mut self,
+        timers: &TimerService<K, N>,
+    ) -> Result<AsyncSnapshot, BackendError> {
+        let (state, timers) = (self.snapshot()?, timers.snapshot());
+        Ok(Box::new(move || {
+            let mut keyed = state()?;
             timers.encode_into(&mut keyed);
             Ok(OperatorSnapshot { keyed, ..OperatorSnapshot::default() })
-        })
+        }))
+    }
+
+    /// The number of (key, namespace) entries over all states, timers not counted. May have to look at all of them.
+    ///
+    /// # Errors
+    /// If the backend cannot be read.
+    pub fn entry_count(&self) -> Result<usize, BackendError> {
+        on!(self, backend => Ok(backend.entry_count()))
     }
 
     /// The job's key groups.
     pub fn key_groups(&self) -> KeyGroups {
-        match self {
-            Self::Memory(backend) => backend.key_groups(),
-        }
+        on!(self, backend => backend.key_groups())
     }
 
     /// The subtask's key groups.
     pub fn range(&self) -> KeyGroupRange {
-        match self {
-            Self::Memory(backend) => backend.range(),
-        }
+        on!(self, backend => backend.range())
     }
+}
+
+fn checked(descriptor: &StateDescriptor, kind: StateKind) -> Result<StateMeta, BackendError> {
+    descriptor.check()?;
+    Ok(StateMeta { version: descriptor.version, ..StateMeta::new(kind) })
 }
 
 /// Drops the key groups of other subtasks.
 fn only_range(mut snapshot: KeyedSnapshot, range: KeyGroupRange) -> KeyedSnapshot {
-    for groups in snapshot.values_mut() {
-        groups.retain(|&key_group, _| {
+    for state in snapshot.values_mut() {
+        state.groups.retain(|&key_group, _| {
             let skipped = planted!("key_group_range_off_by_one_on_restore") && key_group == range.end;
             range.contains(key_group) && !skipped
         });
     }
-    snapshot.retain(|_, groups| !groups.is_empty());
+    snapshot.retain(|_, state| !state.groups.is_empty());
     snapshot
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{codec, operator::KeyedEntry, time::Timestamp};
+    use crate::{
+        codec,
+        state::{KeyedEntry, StateSnapshot},
+        time::Timestamp,
+    };
 
     type Backend = KeyedStateBackend<u8>;
 
@@ -257,15 +355,15 @@ mod tests {
     }
 
     fn one_state(entries: Vec<(u16, KeyedEntry)>) -> KeyedSnapshot {
-        let mut snapshot = KeyedSnapshot::new();
+        let mut state = StateSnapshot { meta: StateMeta::new(StateKind::Value), groups: BTreeMap::new() };
         for (key_group, entry) in entries {
-            snapshot.entry("sum".into()).or_default().entry(key_group).or_default().push(entry);
+            state.groups.entry(key_group).or_default().push(entry);
         }
-        snapshot
+        KeyedSnapshot::from([("sum".into(), state)])
     }
 
     fn register(backend: &mut Backend, name: &str) -> Result<StateId<(), u32>, BackendError> {
-        backend.register(&StateDescriptor::new(name))
+        backend.register_values(&StateDescriptor::new(name), StateKind::Value)
     }
 
     #[test]
@@ -290,9 +388,21 @@ mod tests {
     fn two_states_cannot_share_a_name_whatever_their_versions() {
         let mut backend = restored(KeyedSnapshot::new());
         register(&mut backend, "sum").unwrap();
-        let again = backend.register::<(), u32>(&StateDescriptor { name: "sum".into(), version: 2 });
+        let again = backend.register_lists::<(), u32>(&StateDescriptor { name: "sum".into(), version: 2 });
         assert!(matches!(again, Err(BackendError::DuplicateState { .. })));
         assert!(matches!(register(&mut backend, "_sum"), Err(BackendError::Descriptor(_))));
+    }
+
+    #[test]
+    fn a_state_of_another_kind_is_refused() {
+        let home = key_groups().of_key(&1_u8);
+        let kept = one_state(vec![(home, entry(1, 5))]);
+        let error = restored(kept).register_lists::<(), u32>(&StateDescriptor::new("sum")).unwrap_err();
+        let (stored, asked) = (StateKind::Value, StateKind::List);
+        assert!(
+            matches!(&error, BackendError::Kind { stored: s, asked: a, .. } if (*s, *a) == (stored, asked)),
+            "{error}"
+        );
     }
 
     #[test]
@@ -300,16 +410,16 @@ mod tests {
         let mut written = restored(KeyedSnapshot::new());
         let (sum, count) = (register(&mut written, "sum").unwrap(), register(&mut written, "count").unwrap());
         let mut timers = written.timers::<()>().unwrap();
-        written.table_mut(sum).insert(1, (), 10);
-        written.table_mut(count).insert(2, (), 20);
+        written.values(sum).put(&1, &(), 10).unwrap();
+        written.values(count).put(&2, &(), 20).unwrap();
         timers.register(crate::time::TimeDomain::EventTime, Timestamp(5), &1, &());
-        let kept = written.snapshot_with_timers(&timers)().unwrap().keyed;
+        let kept = written.snapshot_with_timers(&timers).unwrap()().unwrap().keyed;
         assert_eq!(kept.keys().collect::<Vec<_>>(), ["_timer_event", "count", "sum"]);
 
         let mut backend = restored(kept.clone());
         let sum = register(&mut backend, "sum").unwrap();
-        assert_eq!(backend.table(sum).get(&1, &()), Some(&10));
-        assert_eq!(backend.snapshot()(), kept, "the count and the timers were not asked for");
+        assert_eq!(backend.values(sum).get(&1, &()).unwrap().as_deref(), Some(&10));
+        assert_eq!(backend.snapshot().unwrap()().unwrap(), kept, "the count and the timers were not asked for");
     }
 
     #[test]
@@ -317,18 +427,19 @@ mod tests {
         let mut written = restored(KeyedSnapshot::new());
         let sum = register(&mut written, "sum").unwrap();
         for key in 0..100 {
-            written.table_mut(sum).insert(key, (), u32::from(key));
+            written.values(sum).put(&key, &(), u32::from(key)).unwrap();
         }
-        let kept = written.snapshot()();
+        let kept = written.snapshot().unwrap()().unwrap();
         let mut seen = Vec::new();
         for index in 0..3 {
             let range = key_groups().range(ParallelInstance { index, parallelism: 3 });
             let mut backend = Backend::memory(key_groups(), range, kept.clone());
             let sum = register(&mut backend, "sum").unwrap();
-            for (key, _, _) in backend.table(sum).iter() {
+            let mut visit = |key: &u8| {
                 assert!(range.contains(key_groups().of_key(key)));
                 seen.push(*key);
-            }
+            };
+            backend.values(sum).for_each(|key, (), _| Ok(visit(key))).unwrap();
         }
         seen.sort_unstable();
         assert_eq!(seen, (0..100).collect::<Vec<u8>>());

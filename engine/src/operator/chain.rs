@@ -2,12 +2,13 @@
 //!
 //! Guarantees: what comes out of the tail keeps the order of causes: the results that a watermark releases in an
 //! operator go through the rest of the chain before the watermark does; snapshots are taken tail first, so that no
-//! operator can emit into one that has been cut already. The record type is erased between operators, once per batch.
+//! operator can emit into one that has been cut already. Side outputs leave from where they are emitted, at the same
+//! place among watermarks and barriers as the main output. Only the head can have two inputs.
 //! Flink: `OperatorChain`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use super::{AsyncSnapshot, Collector, Operator, OperatorContext, OperatorSnapshot};
+use super::{AsyncSnapshot, Emitted, ErasedOperator, Input, OperatorContext, OperatorSnapshot};
 use crate::{
     error::Result,
     id::{CheckpointId, OperatorUid},
@@ -15,86 +16,20 @@ use crate::{
     time::Timestamp,
 };
 
-/// An operator whose record types are erased. Results are batches that are not empty.
-pub trait ErasedOperator: Send {
-    /// See [`Operator::open`].
-    fn open(&mut self, context: &OperatorContext, restored: Option<OperatorSnapshot>) -> Result<()>;
-    /// See [`Operator::process`].
-    fn process(&mut self, batch: AnyBatch) -> Result<Option<AnyBatch>>;
-    /// See [`Operator::advance_watermark`].
-    fn advance_watermark(&mut self, watermark: Timestamp) -> Result<Option<AnyBatch>>;
-    /// See [`Operator::processing_time_deadline`].
-    fn processing_time_deadline(&self) -> Option<Timestamp>;
-    /// See [`Operator::advance_processing_time`].
-    fn advance_processing_time(&mut self, now: Timestamp) -> Result<Option<AnyBatch>>;
-    /// See [`Operator::snapshot`].
-    fn snapshot(&mut self, checkpoint_id: CheckpointId) -> Result<AsyncSnapshot>;
-    /// See [`Operator::notify_complete`].
-    fn notify_complete(&mut self, checkpoint_id: CheckpointId) -> Result<()>;
-    /// See [`Operator::finish`].
-    fn finish(&mut self) -> Result<Option<AnyBatch>>;
-}
-
-struct Erased<O: Operator> {
-    operator: O,
-    out: Collector<O::Out>,
-}
-
-impl<O: Operator> Erased<O> {
-    fn take(&mut self) -> Option<AnyBatch> {
-        let batch = self.out.take();
-        (!batch.is_empty()).then(|| AnyBatch::new(batch))
-    }
-}
-
-impl<O: Operator> ErasedOperator for Erased<O> {
-    fn open(&mut self, context: &OperatorContext, restored: Option<OperatorSnapshot>) -> Result<()> {
-        self.operator.open(context, restored)
-    }
-
-    fn process(&mut self, batch: AnyBatch) -> Result<Option<AnyBatch>> {
-        self.operator.process(batch.into_typed::<O::In>(), &mut self.out)?;
-        Ok(self.take())
-    }
-
-    fn advance_watermark(&mut self, watermark: Timestamp) -> Result<Option<AnyBatch>> {
-        self.operator.advance_watermark(watermark, &mut self.out)?;
-        Ok(self.take())
-    }
-
-    fn processing_time_deadline(&self) -> Option<Timestamp> {
-        self.operator.processing_time_deadline()
-    }
-
-    fn advance_processing_time(&mut self, now: Timestamp) -> Result<Option<AnyBatch>> {
-        self.operator.advance_processing_time(now, &mut self.out)?;
-        Ok(self.take())
-    }
-
-    fn snapshot(&mut self, checkpoint_id: CheckpointId) -> Result<AsyncSnapshot> {
-        self.operator.snapshot(checkpoint_id)
-    }
-
-    fn notify_complete(&mut self, checkpoint_id: CheckpointId) -> Result<()> {
-        self.operator.notify_complete(checkpoint_id)
-    }
-
-    fn finish(&mut self) -> Result<Option<AnyBatch>> {
-        self.operator.finish(&mut self.out)?;
-        Ok(self.take())
-    }
-}
-
-/// Erases the record types of an operator.
-pub fn erase<O: Operator>(operator: O) -> Box<dyn ErasedOperator> {
-    Box::new(Erased { operator, out: Collector::default() })
-}
-
 /// What leaves a chain.
 #[derive(Debug)]
 pub enum ChainOutput {
     /// Records of the tail's type.
     Batch(AnyBatch),
+    /// Records on the side.
+    Side {
+        /// Which operator of the chain emitted them, counted from the head.
+        operator: usize,
+        /// The name of their tag.
+        tag: Arc<str>,
+        /// The records.
+        batch: AnyBatch,
+    },
     /// A watermark, after everything that it released.
     Watermark(Timestamp),
 }
@@ -139,23 +74,43 @@ impl OperatorChain {
         Ok(())
     }
 
-    /// Pushes records through the chain.
+    /// Tells all operators the processing time, for the calls that follow.
+    pub fn set_processing_time(&mut self, now: Timestamp) {
+        self.operators.iter_mut().for_each(|(_, operator)| operator.set_processing_time(now));
+    }
+
+    /// Pushes records of one of the head's inputs through the chain.
     ///
     /// # Errors
     /// The first error of an operator.
-    pub fn process(&mut self, batch: AnyBatch, out: &mut Vec<ChainOutput>) -> Result<()> {
-        self.process_from(0, batch, out)
-    }
-
-    fn process_from(&mut self, first: usize, batch: AnyBatch, out: &mut Vec<ChainOutput>) -> Result<()> {
-        let mut batch = batch;
-        for (_, operator) in &mut self.operators[first..] {
-            match operator.process(batch)? {
-                Some(results) => batch = results,
-                None => return Ok(()),
+    pub fn process(&mut self, input: Input, batch: AnyBatch, out: &mut Vec<ChainOutput>) -> Result<()> {
+        match self.operators.first_mut() {
+            Some((_, head)) => {
+                let emitted = head.process(input, batch)?;
+                self.hand_on(0, emitted, out)
+            }
+            None => {
+                out.push(ChainOutput::Batch(batch));
+                Ok(())
             }
         }
-        out.push(ChainOutput::Batch(batch));
+    }
+
+    /// Pushes what an operator emitted through the ones behind it.
+    fn hand_on(&mut self, from: usize, emitted: Emitted, out: &mut Vec<ChainOutput>) -> Result<()> {
+        let mut emitted = emitted;
+        for index in from.. {
+            let sides = emitted.sides.into_iter();
+            out.extend(sides.map(|(tag, batch)| ChainOutput::Side { operator: index, tag, batch }));
+            let Some(batch) = emitted.main else { break };
+            match self.operators.get_mut(index + 1) {
+                Some((_, next)) => emitted = next.process(Input::First, batch)?,
+                None => {
+                    out.push(ChainOutput::Batch(batch));
+                    break;
+                }
+            }
+        }
         Ok(())
     }
 
@@ -163,12 +118,11 @@ impl OperatorChain {
     fn for_each_then_rest(
         &mut self,
         out: &mut Vec<ChainOutput>,
-        mut ask: impl FnMut(&mut dyn ErasedOperator) -> Result<Option<AnyBatch>>,
+        mut ask: impl FnMut(&mut dyn ErasedOperator) -> Result<Emitted>,
     ) -> Result<()> {
         for index in 0..self.operators.len() {
-            if let Some(results) = ask(self.operators[index].1.as_mut())? {
-                self.process_from(index + 1, results, out)?;
-            }
+            let emitted = ask(self.operators[index].1.as_mut())?;
+            self.hand_on(index, emitted, out)?;
         }
         Ok(())
     }
@@ -193,6 +147,7 @@ impl OperatorChain {
     /// # Errors
     /// The first error of an operator.
     pub fn advance_processing_time(&mut self, now: Timestamp, out: &mut Vec<ChainOutput>) -> Result<()> {
+        self.set_processing_time(now);
         self.for_each_then_rest(out, |operator| operator.advance_processing_time(now))
     }
 

@@ -1,16 +1,16 @@
 //! Functions with keyed state and timers (Flink `KeyedProcessFunction`, `KeyedProcessOperator`).
 //!
-//! State is reached through handles that a function gets when it is opened, and only through the context of a call,
-//! which always has a key: access outside a key does not compile.
+//! State is reached through handles that a function gets when it is opened ([`StateRegistry`]), and only with the
+//! context of a call, which always has a key: access outside a key does not compile.
 
 use super::{AsyncSnapshot, Collector, Operator, OperatorContext, OperatorSnapshot};
 use crate::{
-    backend::{KeyedStateBackend, StateId},
+    backend::{KeyedContext, KeyedStateBackend, StateAccess, StateRegistry},
     codec::Data,
     error::Result,
     id::CheckpointId,
     record::{Batch, StreamRecord},
-    state::{Key, KeySelector, ValueStateDescriptor},
+    state::{Key, KeySelector},
     time::{TimeDomain, Timer, TimerService, Timestamp},
 };
 
@@ -52,28 +52,6 @@ pub trait KeyedProcessFunction: Send + 'static {
     }
 }
 
-/// One value per key: the handle of a state.
-#[derive(Debug, Clone)]
-pub struct ValueState<T> {
-    id: StateId<(), T>,
-    default: Option<T>,
-}
-
-/// Where a function asks for its states.
-pub struct StateRegistry<'a, K> {
-    backend: &'a mut KeyedStateBackend<K>,
-}
-
-impl<K: Key> StateRegistry<'_, K> {
-    /// A state of one value per key, with what was restored.
-    ///
-    /// # Errors
-    /// If the name is taken, or what was restored under it cannot be read.
-    pub fn value<T: Data>(&mut self, descriptor: &ValueStateDescriptor<T>) -> Result<ValueState<T>> {
-        Ok(ValueState { id: self.backend.register(&descriptor.state)?, default: descriptor.default.clone() })
-    }
-}
-
 /// What a function can see and do while it handles a value or a timer of one key.
 pub struct ProcessContext<'a, K, Out> {
     backend: &'a mut KeyedStateBackend<K>,
@@ -112,36 +90,6 @@ impl<K: Key, Out> ProcessContext<'_, K, Out> {
         self.out.collect(StreamRecord { value, timestamp: self.event_time });
     }
 
-    /// The key's value, or the default.
-    pub fn value<'s, T: Data>(&'s self, state: &'s ValueState<T>) -> Option<&'s T> {
-        self.backend.table(state.id).get(self.key, &()).or(state.default.as_ref())
-    }
-
-    /// The key's value, to be changed; `None` if there is none, even if there is a default.
-    pub fn value_mut<T: Data>(&mut self, state: &ValueState<T>) -> Option<&mut T> {
-        self.backend.table_mut(state.id).get_mut(self.key, &())
-    }
-
-    /// The key's value, to be changed; created if there is none.
-    pub fn value_or_insert_with<T: Data>(&mut self, state: &ValueState<T>, create: impl FnOnce() -> T) -> &mut T {
-        self.backend.table_mut(state.id).entry_or_insert_with(self.key, &(), create).0
-    }
-
-    /// Sets the key's value; `None` clears it.
-    pub fn update<T: Data>(&mut self, state: &ValueState<T>, value: impl Into<Option<T>>) {
-        match value.into() {
-            Some(value) => {
-                self.backend.table_mut(state.id).insert(self.key.clone(), (), value);
-            }
-            None => self.clear(state),
-        }
-    }
-
-    /// Removes the key's value.
-    pub fn clear<T: Data>(&mut self, state: &ValueState<T>) {
-        self.backend.table_mut(state.id).remove(self.key, &());
-    }
-
     /// Asks for a call of `on_timer` for this key. Asking twice is asking once.
     pub fn register_timer(&mut self, domain: TimeDomain, timestamp: Timestamp) {
         self.timers.register(domain, timestamp, self.key, &());
@@ -150,6 +98,15 @@ impl<K: Key, Out> ProcessContext<'_, K, Out> {
     /// Takes that back.
     pub fn delete_timer(&mut self, domain: TimeDomain, timestamp: Timestamp) {
         self.timers.delete(domain, timestamp, self.key, &());
+    }
+}
+
+impl<K: Key, Out> KeyedContext<()> for ProcessContext<'_, K, Out> {
+    type Key = K;
+
+    #[inline]
+    fn access(&mut self) -> StateAccess<'_, K, ()> {
+        StateAccess { backend: self.backend, key: self.key, namespace: &(), processing_time: self.processing_time }
     }
 }
 
@@ -213,7 +170,7 @@ impl<S: KeySelector<F::In, Key = F::Key>, F: KeyedProcessFunction> Operator for 
     fn open(&mut self, context: &OperatorContext, restored: Option<OperatorSnapshot>) -> Result<()> {
         let mut backend = KeyedStateBackend::open(context, restored)?;
         let timers = backend.timers()?;
-        self.function.open(&mut StateRegistry { backend: &mut backend })?;
+        self.function.open(&mut StateRegistry::new(&mut backend))?;
         self.running = Some(Running { backend, timers, processing_time: Timestamp::MIN });
         Ok(())
     }
@@ -244,14 +201,18 @@ impl<S: KeySelector<F::In, Key = F::Key>, F: KeyedProcessFunction> Operator for 
 
     fn snapshot(&mut self, _checkpoint_id: CheckpointId) -> Result<AsyncSnapshot> {
         let running = self.running.as_mut().expect(OPENED);
-        Ok(running.backend.snapshot_with_timers(&running.timers))
+        Ok(running.backend.snapshot_with_timers(&running.timers)?)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operator::test_harness::{advance, open, process, record, snapshot};
+    use crate::{
+        backend::ValueState,
+        operator::test_harness::{advance, open, process, record, snapshot},
+        state::ValueStateDescriptor,
+    };
 
     /// Remembers the last value of a key; each timer tells it and asks for the next while it counts down.
     #[derive(Default)]
@@ -277,11 +238,12 @@ mod tests {
             let state = self.left.as_ref().unwrap();
             context.delete_timer(TimeDomain::EventTime, Timestamp(100));
             if left > 0 {
-                context.update(state, left);
+                state.update(context, left)?;
                 context.register_timer(TimeDomain::EventTime, context.timestamp());
             } else {
-                context.update(state, None);
-                let line = format!("{} is at {:?}", context.key(), context.value(state));
+                state.update(context, None)?;
+                let value = state.value(context)?;
+                let line = format!("{} is at {value:?}", context.key());
                 context.collect(line);
                 context.register_timer(TimeDomain::EventTime, Timestamp(100));
             }
@@ -290,12 +252,14 @@ mod tests {
 
         fn on_timer(&mut self, _domain: TimeDomain, context: &mut ProcessContext<'_, String, String>) -> Result<()> {
             let state = self.left.as_ref().unwrap();
-            if let Some(left) = context.value_mut(state) {
+            let count_down = |left: &mut i64| {
                 *left -= 1;
-                let left = *left;
+                *left
+            };
+            if let Some(left) = state.modify(context, count_down)? {
                 let line = format!("{} {left} watermark {}", context.key(), context.watermark());
                 if left == 0 {
-                    context.clear(state);
+                    state.clear(context)?;
                 } else {
                     context.register_timer(TimeDomain::EventTime, Timestamp(context.timestamp().0 + 10));
                 }

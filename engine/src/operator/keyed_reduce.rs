@@ -1,14 +1,14 @@
 //! Rolling aggregation of a keyed stream: each record gives the value of all records of its key so far
 //! (Flink `StreamGroupedReduceOperator`; `sum`, `min` and `max` of a keyed stream are this).
 
-use super::{AsyncSnapshot, Collector, KeyedSnapshot, Operator, OperatorContext, OperatorSnapshot, ReduceFunction};
+use super::{AsyncSnapshot, Collector, Operator, OperatorContext, OperatorSnapshot, ReduceFunction};
 use crate::{
-    backend::{KeyedStateBackend, StateId},
+    backend::{Fold, KeyedStateBackend, StateId, Values},
     codec::Data,
     error::Result,
     id::CheckpointId,
     record::{Batch, StreamRecord},
-    state::{KeySelector, StateDescriptor},
+    state::{KeySelector, StateDescriptor, StateKind},
 };
 
 /// Name of the state that holds the value of each key.
@@ -41,39 +41,41 @@ impl<T: Data, S: KeySelector<T>, F: ReduceFunction<T>> Operator for KeyedReduceO
 
     fn open(&mut self, context: &OperatorContext, restored: Option<OperatorSnapshot>) -> Result<()> {
         let mut backend = KeyedStateBackend::open(context, restored)?;
-        let reduced = backend.register(&StateDescriptor::new(REDUCED))?;
+        let reduced = backend.register_values(&StateDescriptor::new(REDUCED), StateKind::Reducing)?;
         self.running = Some(Running { backend, reduced });
         Ok(())
     }
 
     fn process(&mut self, batch: Batch<T>, out: &mut Collector<T>) -> Result<()> {
         let running = self.running.as_mut().expect(OPENED);
-        let table = running.backend.table_mut(running.reduced);
+        let mut table = running.backend.values(running.reduced);
+        let mut fold = Reducing(&mut self.function);
         out.reserve(batch.len());
         for StreamRecord { value, timestamp } in batch {
-            let key = self.key_selector.key(&value);
-            let slot = match table.find(&key, &()) {
-                Some(slot) => {
-                    drop(key);
-                    self.function.reduce(table.value_mut(slot), value);
-                    slot
-                }
-                None => {
-                    let key = key.into_owned();
-                    table.insert_new(key, (), value)
-                }
-            };
-            out.collect(StreamRecord { value: table.value(slot).clone(), timestamp });
+            let place = table.locate(self.key_selector.key(&value), &())?;
+            let value = table.fold(place, &(), value, &mut fold)?.value.into_owned();
+            out.collect(StreamRecord { value, timestamp });
         }
         Ok(())
     }
 
     fn snapshot(&mut self, _checkpoint_id: CheckpointId) -> Result<AsyncSnapshot> {
-        let encode = self.running.as_mut().expect(OPENED).backend.snapshot();
-        Ok(Box::new(move || {
-            let keyed: KeyedSnapshot = encode();
-            Ok(OperatorSnapshot { keyed, ..OperatorSnapshot::default() })
-        }))
+        let encode = self.running.as_mut().expect(OPENED).backend.snapshot()?;
+        Ok(Box::new(move || Ok(OperatorSnapshot { keyed: encode()?, ..OperatorSnapshot::default() })))
+    }
+}
+
+/// The first value as it is, further ones reduced into it.
+struct Reducing<'a, F>(&'a mut F);
+
+impl<T, F: ReduceFunction<T>> Fold<T, T> for Reducing<'_, F> {
+    #[inline]
+    fn first(&mut self, input: T) -> T {
+        input
+    }
+    #[inline]
+    fn add(&mut self, value: &mut T, input: T) {
+        self.0.reduce(value, input);
     }
 }
 

@@ -4,51 +4,63 @@
 //! All of an operator's work is synchronous: it computes. Input and output belong to the task's shell.
 
 mod chain;
+mod erased;
 mod filter;
 mod flat_map;
 mod keyed_process;
 mod keyed_reduce;
 mod map;
+mod side_output;
 #[cfg(test)]
 mod test_harness;
 mod timestamped_collector;
+mod two_input;
 mod window;
 mod window_function;
 
-pub use chain::{ChainOutput, ErasedOperator, OperatorChain, erase};
+pub use chain::{ChainOutput, OperatorChain};
+pub use erased::{Emitted, ErasedOperator, erase, erase_two_input};
 pub use filter::FilterOperator;
 pub use flat_map::FlatMapOperator;
-pub use keyed_process::{KeyedProcessFunction, KeyedProcessOperator, ProcessContext, StateRegistry, ValueState};
+pub use keyed_process::{KeyedProcessFunction, KeyedProcessOperator, ProcessContext};
 pub use keyed_reduce::{KeyedReduceOperator, REDUCED};
 pub use map::MapOperator;
+pub use side_output::OutputTag;
 pub use timestamped_collector::TimestampedCollector;
+pub use two_input::{Input, TwoInputOperator};
 pub use window::{WINDOW_CONTENTS, WindowOperator};
 pub use window_function::{
-    Aggregate, AggregateFunction, FullWindow, Incremental, ProcessWindowFunction, Reduce, ReduceFunction, Then,
-    WindowContext, WindowFunction,
+    Aggregate, FullWindow, Incremental, ProcessWindowFunction, Reduce, Then, WindowContext, WindowFunction,
 };
 
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use self::side_output::SideOutputs;
 use crate::{
     codec::Data,
+    config::StateBackend,
     error::Result,
     event::Reporter,
     id::{CheckpointId, OperatorUid},
-    record::{Batch, StreamRecord},
+    record::{AnyBatch, Batch, StreamRecord},
     time::Timestamp,
+};
+
+pub use crate::state::{
+    AggregateFunction, AsyncSnapshot, KeyedEntry, KeyedSnapshot, ListMode, ListSnapshot, OperatorSnapshot,
+    ReduceFunction,
 };
 
 /// Where an operator puts its results.
 #[derive(Debug)]
 pub struct Collector<T> {
     records: Batch<T>,
+    sides: SideOutputs,
 }
 
 impl<T> Default for Collector<T> {
     fn default() -> Self {
-        Self { records: Vec::new() }
+        Self { records: Vec::new(), sides: SideOutputs::default() }
     }
 }
 
@@ -57,6 +69,19 @@ impl<T> Collector<T> {
     #[inline]
     pub fn collect(&mut self, record: StreamRecord<T>) {
         self.records.push(record);
+    }
+
+    /// Emits a record on the side.
+    ///
+    /// # Panics
+    /// If the tag's name was used with another type.
+    pub fn side_output<U: Data>(&mut self, tag: &OutputTag<U>, record: StreamRecord<U>) {
+        self.sides.push(tag, record);
+    }
+
+    /// Takes what was emitted on the side since the last call, by the names of the tags.
+    pub fn take_side_outputs(&mut self) -> Vec<(Arc<str>, AnyBatch)> {
+        self.sides.take()
     }
 
     /// Emits records.
@@ -95,55 +120,13 @@ pub struct OperatorContext {
     pub parallelism: u32,
     /// Number of key groups of the job.
     pub max_parallelism: u32,
+    /// Where keyed state lives.
+    pub state_backend: StateBackend,
+    /// The processing time as the operator is opened.
+    pub processing_time: Timestamp,
     /// States facts about the subtask.
     pub reporter: Reporter,
 }
-
-/// How a list of operator state is spread over the subtasks on restore.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ListMode {
-    /// Each entry goes to one subtask (`getListState`).
-    Split,
-    /// Each subtask gets all entries (`getUnionListState`).
-    Union,
-}
-
-/// One named list of operator state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ListSnapshot {
-    /// How it is redistributed.
-    pub mode: ListMode,
-    /// Encoded entries, in order.
-    pub entries: Vec<Vec<u8>>,
-}
-
-/// One entry of a keyed state: encoded key, encoded namespace, encoded value.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct KeyedEntry {
-    /// The key.
-    pub key: Vec<u8>,
-    /// The namespace: empty, or a window.
-    pub namespace: Vec<u8>,
-    /// The value.
-    pub value: Vec<u8>,
-}
-
-/// The keyed state of one subtask: state name → key group → entries.
-///
-/// Timers are states too, under names that start with `_timer_`. Only key groups that hold something appear.
-pub type KeyedSnapshot = BTreeMap<String, BTreeMap<u16, Vec<KeyedEntry>>>;
-
-/// What one operator of one subtask keeps in a checkpoint.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct OperatorSnapshot {
-    /// Keyed state and timers.
-    pub keyed: KeyedSnapshot,
-    /// Operator state by name.
-    pub lists: BTreeMap<String, ListSnapshot>,
-}
-
-/// The second half of a snapshot: everything that needs not hold up records, such as encoding.
-pub type AsyncSnapshot = Box<dyn FnOnce() -> Result<OperatorSnapshot> + Send>;
 
 /// A typed operator with one input.
 ///
@@ -158,6 +141,11 @@ pub trait Operator: Send + 'static {
     fn open(&mut self, context: &OperatorContext, restored: Option<OperatorSnapshot>) -> Result<()> {
         let _ = (context, restored);
         Ok(())
+    }
+
+    /// Tells the processing time, before each batch and each advance of time.
+    fn set_processing_time(&mut self, now: Timestamp) {
+        let _ = now;
     }
 
     /// Processes records in order.

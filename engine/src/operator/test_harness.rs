@@ -1,13 +1,17 @@
 //! What tests of operators share: contexts, and snapshots that travel between subtasks as in a real restore.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 use super::{AsyncSnapshot, Collector, KeyedSnapshot, Operator, OperatorContext, OperatorSnapshot};
 use crate::{
+    config::StateBackend,
     event::{Directive, Fact, NoObserver, Observer, Reporter, Subject},
     id::{Attempt, CheckpointId, OperatorUid},
     record::{Batch, StreamRecord},
-    state::ParallelInstance,
+    state::{ParallelInstance, StateSnapshot},
     time::Timestamp,
 };
 
@@ -36,6 +40,8 @@ pub(super) fn context_observed(instance: ParallelInstance, observer: Arc<dyn Obs
         subtask_index: instance.index,
         parallelism: instance.parallelism,
         max_parallelism: MAX_PARALLELISM,
+        state_backend: StateBackend::default(),
+        processing_time: Timestamp(0),
         reporter: Reporter::new(Subject::node("test"), Attempt(0), observer),
     }
 }
@@ -69,9 +75,10 @@ pub(super) fn record<T>(value: T, timestamp: i64) -> StreamRecord<T> {
 /// The snapshots of all subtasks as one, as a restore with another parallelism sees them.
 pub(super) fn merged(snapshots: Vec<OperatorSnapshot>) -> OperatorSnapshot {
     let mut keyed = KeyedSnapshot::new();
-    for (name, groups) in snapshots.into_iter().flat_map(|snapshot| snapshot.keyed) {
+    for (name, StateSnapshot { meta, groups }) in snapshots.into_iter().flat_map(|snapshot| snapshot.keyed) {
+        let whole = keyed.entry(name.clone()).or_insert_with(|| StateSnapshot { meta, groups: BTreeMap::new() });
         for (key_group, entries) in groups {
-            let twice = keyed.entry(name.clone()).or_default().insert(key_group, entries);
+            let twice = whole.groups.insert(key_group, entries);
             assert_eq!(twice, None, "key group {key_group} of {name} has two owners");
         }
     }

@@ -7,21 +7,21 @@
 //! Contents are the keyed state [`WINDOW_CONTENTS`], with the window as namespace. Timers are registered when contents
 //! are created, not per record. Flink: `WindowOperator`.
 
-use std::time::Duration;
+use std::{borrow::Cow, marker::PhantomData, time::Duration};
 
 use super::{
     AsyncSnapshot, Collector, Operator, OperatorContext, OperatorSnapshot, TimestampedCollector, WindowContext,
     WindowFunction,
 };
 use crate::{
-    backend::{KeyedStateBackend, StateId, memory::CowTable},
+    backend::{Fold, KeyedStateBackend, StateId, ValueTable, Values},
     codec::Data,
     error::{Error, ErrorKind, Result},
     event::{Directive, InjectedFailure, Moment, Reporter, Step},
     id::CheckpointId,
     planted,
     record::{Batch, StreamRecord},
-    state::{Key, KeySelector, StateDescriptor},
+    state::{Key, KeySelector, StateDescriptor, StateKind},
     time::{TimeDomain, Timer, TimerService, Timestamp},
     window::{Arrival, Trigger, TriggerContext, TriggerResult, Window, WindowAssigner, cleanup_time},
 };
@@ -134,19 +134,10 @@ impl<T, F> Windowing<T, F> {
         F: WindowFunction<In, S::Key, W>,
     {
         let StreamRecord { value, timestamp } = record;
-        let key = key_selector.key(&value);
-        let (slot, arrival) = match live.table.find(&key, &window) {
-            Some(slot) => {
-                drop(key);
-                self.function.add(live.table.value_mut(slot), value);
-                (slot, Arrival::Further)
-            }
-            None => {
-                let key = key.into_owned();
-                (live.table.insert_new(key, window.clone(), self.function.first(value)), Arrival::First)
-            }
-        };
-        let key = live.table.key(slot);
+        let place = live.table.locate(key_selector.key(&value), &window)?;
+        let arrival = if place.is_held() { Arrival::Further } else { Arrival::First };
+        let folded = live.table.fold(place, &window, value, &mut Contents::<S::Key, W, F>::of(&mut self.function))?;
+        let key = folded.key.as_ref();
         let mut context =
             TriggerContext { timers: live.timers, key, window: &window, processing_time: live.processing_time };
         let result = self.trigger.on_element(timestamp, arrival, &mut context);
@@ -209,12 +200,12 @@ impl<T, F> Windowing<T, F> {
     {
         let contents = match result {
             TriggerResult::Continue => return Ok(()),
-            TriggerResult::Fire => live.table.get(key, window).cloned(),
+            TriggerResult::Fire => live.table.get(key, window)?.map(Cow::into_owned),
             TriggerResult::Purge => {
-                live.table.remove(key, window);
+                live.table.take(key, window)?;
                 return Ok(());
             }
-            TriggerResult::FireAndPurge => live.table.remove(key, window),
+            TriggerResult::FireAndPurge => live.table.take(key, window)?,
         };
         let Some(contents) = contents else { return Ok(()) };
         let context =
@@ -225,15 +216,38 @@ impl<T, F> Windowing<T, F> {
 }
 
 /// The operator's state while it handles a call, with the table looked up.
-struct Live<'a, K, W, C> {
-    table: &'a mut CowTable<K, W, C>,
+struct Live<'a, K: Key, W: Window, C: Data> {
+    table: ValueTable<'a, K, W, C>,
     timers: &'a mut TimerService<K, W>,
     processing_time: Timestamp,
 }
 
+/// A window function as what folds elements into contents.
+struct Contents<'a, K, W, F> {
+    function: &'a mut F,
+    window_of_key: PhantomData<fn() -> (K, W)>,
+}
+
+impl<'a, K, W, F> Contents<'a, K, W, F> {
+    fn of(function: &'a mut F) -> Self {
+        Self { function, window_of_key: PhantomData }
+    }
+}
+
+impl<In, K, W, F: WindowFunction<In, K, W>> Fold<In, F::Contents> for Contents<'_, K, W, F> {
+    #[inline]
+    fn first(&mut self, input: In) -> F::Contents {
+        self.function.first(input)
+    }
+    #[inline]
+    fn add(&mut self, contents: &mut F::Contents, input: In) {
+        self.function.add(contents, input);
+    }
+}
+
 impl<K: Key, W: Window, C: Data> Running<K, W, C> {
     fn live(&mut self) -> (Live<'_, K, W, C>, &mut LateRecords) {
-        let table = self.backend.table_mut(self.contents);
+        let table = self.backend.values(self.contents);
         (Live { table, timers: &mut self.timers, processing_time: self.processing_time }, &mut self.late)
     }
 }
@@ -266,7 +280,7 @@ where
 
     fn open(&mut self, context: &OperatorContext, restored: Option<OperatorSnapshot>) -> Result<()> {
         let mut backend = KeyedStateBackend::open(context, restored)?;
-        let contents = backend.register(&StateDescriptor::new(WINDOW_CONTENTS))?;
+        let contents = backend.register_values(&StateDescriptor::new(WINDOW_CONTENTS), StateKind::Value)?;
         let timers = backend.timers()?;
         let late = LateRecords { dropped: 0, reporter: context.reporter.clone() };
         self.running = Some(Running { backend, contents, timers, processing_time: Timestamp::MIN, late });
@@ -329,7 +343,7 @@ where
 
     fn snapshot(&mut self, _checkpoint_id: CheckpointId) -> Result<AsyncSnapshot> {
         let running = self.running.as_mut().expect(OPENED);
-        Ok(running.backend.snapshot_with_timers(&running.timers))
+        Ok(running.backend.snapshot_with_timers(&running.timers)?)
     }
 }
 

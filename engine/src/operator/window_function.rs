@@ -7,7 +7,13 @@
 use std::marker::PhantomData;
 
 use super::TimestampedCollector;
-use crate::{codec::Data, error::Result, state::Key, time::Timestamp, window::Window};
+use crate::{
+    codec::Data,
+    error::Result,
+    state::{AggregateFunction, Key, ReduceFunction},
+    time::Timestamp,
+    window::Window,
+};
 
 /// What a window function is told about the window whose results are due.
 #[derive(Debug, Clone, Copy)]
@@ -44,36 +50,6 @@ pub trait WindowFunction<In, K, W>: Send + 'static {
         contents: Self::Contents,
         out: &mut TimestampedCollector<'_, Self::Out>,
     ) -> Result<()>;
-}
-
-/// Combines values of one type. Must be associative if windows can merge.
-pub trait ReduceFunction<T>: Send + 'static {
-    /// Combines `value` into `reduced`.
-    fn reduce(&mut self, reduced: &mut T, value: T);
-}
-
-impl<T, F: FnMut(&mut T, T) + Send + 'static> ReduceFunction<T> for F {
-    #[inline]
-    fn reduce(&mut self, reduced: &mut T, value: T) {
-        self(reduced, value);
-    }
-}
-
-/// Folds values into an accumulator of another type.
-pub trait AggregateFunction<In>: Send + 'static {
-    /// Type of the accumulator.
-    type Accumulator: Data;
-    /// Type of the result.
-    type Out: Data;
-
-    /// An accumulator of no value.
-    fn create_accumulator(&self) -> Self::Accumulator;
-    /// Adds a value.
-    fn add(&self, accumulator: &mut Self::Accumulator, value: In);
-    /// The result of the values so far.
-    fn get_result(&self, accumulator: &Self::Accumulator) -> Self::Out;
-    /// The accumulator of the values of both: needed where windows merge.
-    fn merge(&self, one: Self::Accumulator, other: Self::Accumulator) -> Self::Accumulator;
 }
 
 /// Sees all elements of a window, or the one value that they were reduced to, with key and window.

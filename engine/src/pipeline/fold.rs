@@ -12,10 +12,11 @@ use super::{
     row::{Datum, Row},
 };
 use crate::{
+    backend::{StateRegistry, ValueState},
     error::{Error, ErrorKind, Result},
     operator::{
-        AggregateFunction, KeyedProcessFunction, ProcessContext, ProcessWindowFunction, StateRegistry,
-        TimestampedCollector, ValueState, WindowContext,
+        AggregateFunction, KeyedProcessFunction, ProcessContext, ProcessWindowFunction, TimestampedCollector,
+        WindowContext,
     },
     state::ValueStateDescriptor,
     time::{TimeDomain, Timestamp},
@@ -186,10 +187,12 @@ impl KeyedProcessFunction for RunningAggregate {
         }
         // A copy of the key, for the result: state and key cannot both be borrowed from the context.
         let key = (self.emit == Emit::Updates).then(|| context.key().clone());
-        let accumulators = context.value_or_insert_with(state, || self.fold.start());
-        self.fold.add(accumulators, value);
-        if let Some(key) = key {
-            let result = self.fold.result(&key, &[], accumulators)?;
+        let fold = &self.fold;
+        let add = |accumulators: &mut Vec<Accumulator>| {
+            fold.add(accumulators, value);
+            key.map(|key| fold.result(&key, &[], accumulators)).transpose()
+        };
+        if let Some(result) = state.modify_or_insert_with(context, || fold.start(), add)?? {
             context.collect(result);
         }
         Ok(())
@@ -197,10 +200,10 @@ impl KeyedProcessFunction for RunningAggregate {
 
     fn on_timer(&mut self, _domain: TimeDomain, context: &mut ProcessContext<'_, Row, Row>) -> Result<()> {
         let state = self.state.as_ref().expect(OPENED);
-        if let Some(accumulators) = context.value(state).cloned() {
+        if let Some(accumulators) = state.value(context)? {
             let result = self.fold.result(context.key(), &[], &accumulators)?;
             context.collect(result);
-            context.clear(state);
+            state.clear(context)?;
         }
         Ok(())
     }

@@ -479,7 +479,8 @@ impl Wiring<'_> {
         for edge in graph.outputs(subtask.vertex) {
             let channels = graph.output_channels(edge, subtask.index).len();
             let code = &self.program.edges[edge.id.0 as usize];
-            outputs.add_edge((code.partitioner)(channels, self.key_groups()), channels, self.credit() as u32);
+            let partitioner = (code.partitioner)(channels, self.key_groups());
+            outputs.add_edge(code.output.clone(), partitioner, channels, self.credit() as u32);
             output_count += channels;
         }
         let (mailbox, events) = mailbox(graph.input_channels(subtask).len() + output_count, self.credit());

@@ -13,7 +13,7 @@ pub enum DescriptorError {
     #[error("a state must have a name")]
     EmptyName,
     /// The name is one of the engine's own.
-    #[error("state name `{name}` is reserved: names must not start with `_` or contain `@`")]
+    #[error("state name `{name}` is reserved: names must not start with `_`")]
     ReservedName {
         /// The name.
         name: String,
@@ -35,28 +35,12 @@ impl StateDescriptor {
         Self { name: name.into(), version: 0 }
     }
 
-    /// Under which name it stands in a checkpoint: the name alone for version 0, else `name@version`.
-    pub fn stored_name(&self) -> String {
-        match self.version {
-            0 => self.name.clone(),
-            version => format!("{}@{version}", self.name),
-        }
-    }
-
-    /// The name and version that a stored name stands for.
-    pub fn parse_stored_name(stored_name: &str) -> Self {
-        match stored_name.rsplit_once('@').map(|(name, version)| (name, version.parse())) {
-            Some((name, Ok(version))) => Self { name: name.to_owned(), version },
-            Some((_, Err(_))) | None => Self::new(stored_name),
-        }
-    }
-
     /// Refuses names that the engine keeps for itself.
     pub(crate) fn check(&self) -> Result<(), DescriptorError> {
         if self.name.is_empty() {
             return Err(DescriptorError::EmptyName);
         }
-        if self.name.starts_with('_') || self.name.contains('@') {
+        if self.name.starts_with('_') {
             return Err(DescriptorError::ReservedName { name: self.name.clone() });
         }
         Ok(())
@@ -99,22 +83,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stored_name_gives_name_and_version_back() {
-        for version in [0, 1, 17] {
-            let descriptor = ValueStateDescriptor::<i32>::new("sum").with_version(version).state;
-            assert_eq!(StateDescriptor::parse_stored_name(&descriptor.stored_name()), descriptor);
-        }
-    }
-
-    #[test]
     fn reserved_names_are_refused() {
         assert_eq!(StateDescriptor::new("").check(), Err(DescriptorError::EmptyName));
-        for name in ["_timer_event", "sum@1"] {
-            assert_eq!(
-                StateDescriptor::new(name).check(),
-                Err(DescriptorError::ReservedName { name: name.to_owned() })
-            );
-        }
+        let reserved = DescriptorError::ReservedName { name: "_timer_event".to_owned() };
+        assert_eq!(StateDescriptor::new("_timer_event").check(), Err(reserved));
         assert_eq!(StateDescriptor::new("sum").check(), Ok(()));
     }
 }

@@ -3,14 +3,21 @@
 //! What is here is rules and values; where state lives is the business of [`crate::backend`].
 
 mod descriptor;
+mod function;
 mod key;
 mod key_group;
 mod key_selector;
+mod snapshot;
 
 pub use descriptor::{DescriptorError, StateDescriptor, ValueStateDescriptor};
+pub use function::{AggregateFunction, ReduceFunction};
 pub use key::{Key, KeyHasher};
 pub use key_group::{InvalidMaxParallelism, KeyGroupRange, KeyGroups, ParallelInstance};
 pub use key_selector::{KeyRef, KeySelector};
+pub use snapshot::{
+    AsyncKeyedSnapshot, AsyncSnapshot, KeyGroupEntries, KeyedEntry, KeyedSnapshot, ListMode, ListSnapshot,
+    OperatorSnapshot, StateKind, StateMeta, StateSnapshot, TimeToLive,
+};
 
 use std::hash::Hash;
 

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::{
     mailbox::{ElementWriter, TaskEvent},
     partitioner::Partitioner,
+    program::EdgeOutput,
 };
 use crate::{
     net::DataMessage,
@@ -17,12 +18,15 @@ use crate::{
 /// while something is queued ([`Outputs::is_available`]), so a queue never holds more than one input's results.
 pub struct Outputs {
     edges: Vec<OutputEdge>,
+    /// The edges that carry the main output.
+    main: Vec<usize>,
     channels: Vec<OutputChannel>,
     queued: usize,
     dealt: Vec<(usize, AnyBatch)>,
 }
 
 struct OutputEdge {
+    output: EdgeOutput,
     partitioner: Box<dyn Partitioner>,
     first_channel: usize,
 }
@@ -41,12 +45,15 @@ pub struct ReceiverGone;
 impl Outputs {
     /// Outputs without any edge.
     pub fn new() -> Self {
-        Self { edges: Vec::new(), channels: Vec::new(), queued: 0, dealt: Vec::new() }
+        Self { edges: Vec::new(), main: Vec::new(), channels: Vec::new(), queued: 0, dealt: Vec::new() }
     }
 
     /// Adds an edge with its channels, each with its initial credit, not connected yet.
-    pub fn add_edge(&mut self, partitioner: Box<dyn Partitioner>, channels: usize, credit: u32) {
-        self.edges.push(OutputEdge { partitioner, first_channel: self.channels.len() });
+    pub fn add_edge(&mut self, output: EdgeOutput, partitioner: Box<dyn Partitioner>, channels: usize, credit: u32) {
+        if output == EdgeOutput::Main {
+            self.main.push(self.edges.len());
+        }
+        self.edges.push(OutputEdge { output, partitioner, first_channel: self.channels.len() });
         self.channels.extend((0..channels).map(|_| OutputChannel { writer: None, credit, queue: VecDeque::new() }));
     }
 
@@ -67,17 +74,31 @@ impl Outputs {
         self.queued == 0
     }
 
-    /// Emits records over every edge.
+    /// Emits records of the main output.
     pub fn emit(&mut self, batch: AnyBatch) -> Result<(), ReceiverGone> {
-        let Some(last) = self.edges.len().checked_sub(1) else { return Ok(()) };
-        for edge in 0..last {
-            self.emit_on(edge, batch.clone())?;
+        let Some(last) = self.main.len().checked_sub(1) else { return Ok(()) };
+        for place in 0..last {
+            self.emit_on(self.main[place], batch.clone())?;
         }
-        self.emit_on(last, batch)
+        self.emit_on(self.main[last], batch)
+    }
+
+    /// Emits records of a side output; if nobody reads it, they are dropped.
+    pub fn emit_side(&mut self, operator: usize, tag: &str, batch: &AnyBatch) -> Result<(), ReceiverGone> {
+        for edge in 0..self.edges.len() {
+            let carries = match &self.edges[edge].output {
+                EdgeOutput::Main => false,
+                EdgeOutput::Side { operator: of, tag: named } => *of == operator && **named == *tag,
+            };
+            if carries {
+                self.emit_on(edge, batch.clone())?;
+            }
+        }
+        Ok(())
     }
 
     fn emit_on(&mut self, edge: usize, batch: AnyBatch) -> Result<(), ReceiverGone> {
-        let OutputEdge { partitioner, first_channel } = &mut self.edges[edge];
+        let OutputEdge { partitioner, first_channel, .. } = &mut self.edges[edge];
         let first_channel = *first_channel;
         partitioner.partition(batch, &mut self.dealt);
         let mut dealt = std::mem::take(&mut self.dealt);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::{partitioner::PartitionerFactory, sink::SinkFactory, source::SourceFactory};
 use crate::{
     graph::JobGraph,
-    id::{OperatorUid, VertexId},
-    operator::ErasedOperator,
+    id::{OperatorUid, SubtaskId, VertexId},
+    operator::{ErasedOperator, Input},
     record::BatchDecoder,
 };
 
@@ -31,8 +31,26 @@ pub struct VertexCode {
     pub sink: Option<(OperatorUid, SinkFactory)>,
 }
 
+/// Which output of its sending vertex an edge carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EdgeOutput {
+    /// What leaves the tail of the chain.
+    Main,
+    /// A side output of one of its operators.
+    Side {
+        /// The operator, counted from the head of the chain.
+        operator: usize,
+        /// The name of the tag.
+        tag: Arc<str>,
+    },
+}
+
 /// The code of an edge.
 pub struct EdgeCode {
+    /// What it carries.
+    pub output: EdgeOutput,
+    /// Which input of the receiving vertex it leads to.
+    pub input: Input,
     /// Who gets a record.
     pub partitioner: PartitionerFactory,
     /// Reads its batches from the network.
@@ -53,5 +71,11 @@ impl Program {
     /// The code of a vertex.
     pub fn vertex(&self, id: VertexId) -> &VertexCode {
         &self.vertices[id.0 as usize]
+    }
+
+    /// The logical input that each input channel of a subtask belongs to.
+    pub fn inputs_of_channels(&self, subtask: SubtaskId) -> Vec<Input> {
+        let channels = self.graph.input_channels(subtask).into_iter();
+        channels.map(|channel| self.edges[channel.edge.0 as usize].input).collect()
     }
 }

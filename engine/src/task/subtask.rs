@@ -30,10 +30,10 @@ use crate::{
     event::{InjectedFailure, Moment, Reporter, Step},
     id::{CheckpointId, ExecutionAttempt, OperatorUid},
     net::SubtaskRestore,
-    operator::{ChainOutput, OperatorChain, OperatorContext},
+    operator::{ChainOutput, Input, OperatorChain, OperatorContext},
     record::{AnyBatch, StopMode, StreamElement},
     storage::SharedFileSystem,
-    time::{StatusWatermarkValve, Timestamp, WatermarkOutput},
+    time::{CombinedWatermark, Timestamp, WatermarkOutput},
 };
 
 /// Everything a subtask is made from.
@@ -97,7 +97,9 @@ pub(super) struct Subtask {
 
     gate: InputGate,
     barriers: BarrierHandler,
-    valve: StatusWatermarkValve,
+    /// Which logical input a channel belongs to.
+    inputs: Vec<Input>,
+    watermarks: CombinedWatermark,
     open_inputs: usize,
     pub(super) source: Option<(OperatorUid, Box<dyn ErasedSource>)>,
     pub(super) chain: OperatorChain,
@@ -121,7 +123,9 @@ enum Next {
 impl Subtask {
     fn new(setup: SubtaskSetup) -> Self {
         let code = setup.program.vertex(setup.execution.subtask.vertex);
-        let channels = setup.program.graph.input_channels(setup.execution.subtask).len();
+        let inputs = setup.program.inputs_of_channels(setup.execution.subtask);
+        let channels = inputs.len();
+        let numbers: Vec<usize> = inputs.iter().map(|input| *input as usize).collect();
         let source = match &code.head {
             HeadCode::Source(uid, factory) => Some((uid.clone(), factory())),
             HeadCode::Inputs => None,
@@ -132,7 +136,8 @@ impl Subtask {
             gate: InputGate::new(channels),
             // A source has no input: its handlers stand for one channel that never delivers.
             barriers: BarrierHandler::new(setup.config.checkpoints.mode, channels.max(1)),
-            valve: StatusWatermarkValve::new(channels.max(1)),
+            watermarks: CombinedWatermark::new(&numbers),
+            inputs,
             open_inputs: channels,
             source,
             chain: OperatorChain::new(operators),
@@ -183,6 +188,8 @@ impl Subtask {
             subtask_index: subtask.index,
             parallelism,
             max_parallelism,
+            state_backend: self.config.state_backend.clone(),
+            processing_time: self.env.now(),
             reporter: self.reporter.clone(),
         };
         self.chain.open(&context, snapshots)?;
@@ -241,6 +248,7 @@ impl Subtask {
             self.deliver().await?;
             return Ok(true);
         }
+        self.chain.set_processing_time(now);
         if let Some((channel, element)) = self.gate.pop() {
             self.process(channel, element).await?;
             return Ok(true);
@@ -317,7 +325,7 @@ impl Subtask {
         let (batch, status) = source.poll(now, self.config.batch_records).await?;
         self.source_status = status;
         match batch {
-            Some(batch) => self.process_batch(batch).await,
+            Some(batch) => self.process_batch(Input::First, batch).await,
             None => Ok(()),
         }
     }
@@ -330,15 +338,15 @@ impl Subtask {
 
     async fn process(&mut self, channel: usize, element: StreamElement) -> Result<()> {
         match element {
-            StreamElement::Batch(batch) => self.process_batch(batch).await,
+            StreamElement::Batch(batch) => self.process_batch(self.inputs[channel], batch).await,
             StreamElement::Watermark(watermark) => {
                 let mut combined = Vec::new();
-                self.valve.on_watermark(channel, watermark, &mut combined);
+                self.watermarks.on_watermark(channel, watermark, &mut combined);
                 self.on_combined_watermark(combined).await
             }
             StreamElement::Status(status) => {
                 let mut combined = Vec::new();
-                self.valve.on_status(channel, status, &mut combined);
+                self.watermarks.on_status(channel, status, &mut combined);
                 self.on_combined_watermark(combined).await
             }
             StreamElement::Barrier(barrier) => self.on_barrier(AlignerInput::Barrier { channel, barrier }).await,
@@ -387,8 +395,8 @@ impl Subtask {
         Ok(())
     }
 
-    async fn process_batch(&mut self, batch: AnyBatch) -> Result<()> {
-        self.chain.process(batch, &mut self.results)?;
+    async fn process_batch(&mut self, input: Input, batch: AnyBatch) -> Result<()> {
+        self.chain.process(input, batch, &mut self.results)?;
         self.deliver().await
     }
 
@@ -405,6 +413,9 @@ impl Subtask {
             match (result, &mut self.sink) {
                 (ChainOutput::Batch(batch), Some((_, sink))) => sink.write(batch).await?,
                 (ChainOutput::Batch(batch), None) => self.outputs.emit(batch).map_err(receiver_gone)?,
+                (ChainOutput::Side { operator, tag, batch }, _) => {
+                    self.outputs.emit_side(operator, &tag, &batch).map_err(receiver_gone)?;
+                }
                 (ChainOutput::Watermark(watermark), _) => {
                     self.outputs.broadcast(&StreamElement::Watermark(watermark)).map_err(receiver_gone)?;
                 }

@@ -1,11 +1,13 @@
 //! Time: event time and processing time in milliseconds, watermarks, timers.
 
+mod combined_watermark;
 mod multiplexer;
 mod timer_service;
 mod valve;
 mod watermark_generator;
 mod watermark_strategy;
 
+pub use combined_watermark::CombinedWatermark;
 pub use multiplexer::WatermarkMultiplexer;
 pub use timer_service::{TimeDomain, Timer, TimerRestoreError, TimerService, TimersSnapshot};
 pub use valve::StatusWatermarkValve;

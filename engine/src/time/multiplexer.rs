@@ -41,6 +41,16 @@ impl<Id: Ord> WatermarkMultiplexer<Id> {
         assert!(self.splits.insert(split, joined).is_none(), "a split joins a multiplexer once");
     }
 
+    /// How many splits there are.
+    pub fn len(&self) -> usize {
+        self.splits.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.splits.is_empty()
+    }
+
     /// A split leaves. Whether it was there.
     pub fn unregister(&mut self, split: &Id) -> bool {
         self.splits.remove(split).is_some()

@@ -15,9 +15,10 @@ use rustc_hash::FxHashSet;
 use super::Timestamp;
 use crate::{
     codec::{self, DecodeError},
-    operator::{KeyedEntry, KeyedSnapshot},
     planted,
-    state::{Key, KeyGroups, Namespace},
+    state::{
+        Key, KeyGroupEntries, KeyGroups, KeyedEntry, KeyedSnapshot, Namespace, StateKind, StateMeta, StateSnapshot,
+    },
 };
 
 /// Which clock a timer is about.
@@ -151,8 +152,8 @@ impl<K: Key, N: Namespace> TimerSet<K, N> {
         self.buckets.iter().flat_map(|(timestamp, bucket)| bucket.iter().map(|timer| (*timestamp, timer)))
     }
 
-    fn encode(&self) -> BTreeMap<u16, Vec<KeyedEntry>> {
-        let mut groups: BTreeMap<u16, Vec<KeyedEntry>> = BTreeMap::new();
+    fn encode(&self) -> KeyGroupEntries {
+        let mut groups = KeyGroupEntries::new();
         for (timestamp, (key_group, key, namespace)) in self.iter() {
             groups.entry(*key_group).or_default().push(KeyedEntry {
                 key: codec::encode(key),
@@ -166,11 +167,7 @@ impl<K: Key, N: Namespace> TimerSet<K, N> {
         groups
     }
 
-    fn restore(
-        state: &'static str,
-        key_groups: KeyGroups,
-        groups: BTreeMap<u16, Vec<KeyedEntry>>,
-    ) -> Result<Self, TimerRestoreError> {
+    fn restore(state: &'static str, key_groups: KeyGroups, groups: KeyGroupEntries) -> Result<Self, TimerRestoreError> {
         let mut timers = Self::new();
         for (key_group, entries) in groups {
             for entry in entries {
@@ -218,8 +215,8 @@ impl<K: Key, N: Namespace> TimerService<K, N> {
     /// If they cannot be read.
     pub fn restore(
         key_groups: KeyGroups,
-        event: BTreeMap<u16, Vec<KeyedEntry>>,
-        processing: BTreeMap<u16, Vec<KeyedEntry>>,
+        event: KeyGroupEntries,
+        processing: KeyGroupEntries,
     ) -> Result<Self, TimerRestoreError> {
         Ok(Self {
             key_groups,
@@ -322,7 +319,8 @@ impl<K: Key, N: Namespace> TimersSnapshot<K, N> {
         let sets = [(TimerService::<K, N>::EVENT, self.event), (TimerService::<K, N>::PROCESSING, self.processing)];
         for (name, timers) in sets {
             if timers.len > 0 {
-                snapshot.insert(name.to_owned(), timers.encode());
+                let meta = StateMeta::new(StateKind::Timers);
+                snapshot.insert(name.to_owned(), StateSnapshot { meta, groups: timers.encode() });
             }
         }
     }

@@ -9,7 +9,7 @@
 //!
 //! All are in the engine's codec. Accumulators are compared by their results, not by their bytes.
 
-use std::{collections::BTreeMap, path::Path};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use tidegate::{
@@ -120,7 +120,7 @@ pub fn folds(snapshot: &OperatorSnapshot) -> Result<Vec<DecodedFold>, String> {
 }
 
 fn keyed<'a>(snapshot: &'a OperatorSnapshot, name: &str) -> impl Iterator<Item = &'a KeyedEntry> {
-    snapshot.keyed.get(name).into_iter().flat_map(BTreeMap::values).flatten()
+    snapshot.keyed.get(name).into_iter().flat_map(|state| state.groups.values()).flatten()
 }
 
 fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {

@@ -2,47 +2,51 @@
 
 mod cow_table;
 mod table_snapshot;
+mod tables;
 
 pub use cow_table::{CowTable, PAGE_ENTRIES, Slot};
 pub use table_snapshot::TableSnapshot;
 
-use std::{any::Any, collections::BTreeMap, marker::PhantomData, sync::Arc};
+use std::{any::Any, marker::PhantomData, sync::Arc};
 
-use super::{BackendError, StateId};
+use super::BackendError;
 use crate::{
     codec::{self, Data},
-    operator::{KeyedEntry, KeyedSnapshot},
-    state::{Key, KeyGroupRange, KeyGroups, Namespace, StateDescriptor},
+    state::{
+        AsyncKeyedSnapshot, Key, KeyGroupEntries, KeyGroupRange, KeyGroups, KeyedSnapshot, Namespace, StateMeta,
+        StateSnapshot,
+    },
 };
-
-/// The second half of a snapshot of keyed state.
-pub type KeyedSnapshotEncoder = Box<dyn FnOnce() -> KeyedSnapshot + Send>;
-
-type KeyGroupEntries = BTreeMap<u16, Vec<KeyedEntry>>;
 
 /// The keyed state of one operator of one subtask.
 pub struct MemoryBackend<K> {
     key_groups: KeyGroups,
     range: KeyGroupRange,
-    tables: Vec<(String, Box<dyn ErasedTable>)>,
+    tables: Vec<Registered>,
     /// Restored state that nobody has asked for. It stays in every snapshot: asking may come with a later version.
     unclaimed: Arc<KeyedSnapshot>,
     key: PhantomData<fn() -> K>,
 }
 
+struct Registered {
+    name: String,
+    meta: StateMeta,
+    table: Box<dyn ErasedTable>,
+}
+
 trait ErasedTable: Send {
+    fn entry_count(&self) -> usize;
     fn snapshot(&mut self, key_groups: KeyGroups) -> Box<dyn FnOnce() -> KeyGroupEntries + Send>;
-    fn as_any(&self) -> &dyn Any;
     fn as_any_mut(&mut self) -> &mut dyn Any;
 }
 
 impl<K: Key, N: Namespace, V: Data> ErasedTable for CowTable<K, N, V> {
+    fn entry_count(&self) -> usize {
+        self.len()
+    }
     fn snapshot(&mut self, key_groups: KeyGroups) -> Box<dyn FnOnce() -> KeyGroupEntries + Send> {
         let snapshot = Self::snapshot(self);
         Box::new(move || snapshot.encode(key_groups))
-    }
-    fn as_any(&self) -> &dyn Any {
-        self
     }
     fn as_any_mut(&mut self) -> &mut dyn Any {
         self
@@ -55,28 +59,30 @@ impl<K: Key> MemoryBackend<K> {
         Self { key_groups, range, tables: Vec::new(), unclaimed: Arc::new(restored), key: PhantomData }
     }
 
+    /// Registers a table of `V`; returns its number.
     pub(super) fn register<N: Namespace, V: Data>(
         &mut self,
-        descriptor: &StateDescriptor,
-    ) -> Result<StateId<N, V>, BackendError> {
-        let stored_name = descriptor.stored_name();
-        let is_same = |stored: &String| StateDescriptor::parse_stored_name(stored).name == descriptor.name;
-        if self.tables.iter().any(|(stored, _)| is_same(stored)) {
-            return Err(BackendError::DuplicateState { state: descriptor.name.clone() });
+        name: &str,
+        meta: StateMeta,
+    ) -> Result<usize, BackendError> {
+        if self.tables.iter().any(|registered| registered.name == name) {
+            return Err(BackendError::DuplicateState { state: name.to_owned() });
         }
-        let groups = self.take_restored(&stored_name);
-        if let Some(other) = self.unclaimed.keys().find(|stored| is_same(stored)) {
-            let stored = StateDescriptor::parse_stored_name(other).version;
-            return Err(BackendError::Version { state: descriptor.name.clone(), stored, asked: descriptor.version });
-        }
-        let table = self.decode_table::<N, V>(&descriptor.name, groups)?;
-        self.tables.push((stored_name, Box::new(table)));
-        Ok(StateId { index: self.tables.len() - 1, types: PhantomData })
+        let groups = match self.unclaimed.get(name) {
+            Some(stored) => {
+                check_meta(name, stored.meta, meta)?;
+                self.take_restored(name)
+            }
+            None => KeyGroupEntries::new(),
+        };
+        let table = Box::new(self.decode_table::<N, V>(name, groups)?);
+        self.tables.push(Registered { name: name.to_owned(), meta, table });
+        Ok(self.tables.len() - 1)
     }
 
     /// What a checkpoint holds under this name. It is handed out once.
-    pub(super) fn take_restored(&mut self, stored_name: &str) -> KeyGroupEntries {
-        Arc::make_mut(&mut self.unclaimed).remove(stored_name).unwrap_or_default()
+    pub(super) fn take_restored(&mut self, name: &str) -> KeyGroupEntries {
+        Arc::make_mut(&mut self.unclaimed).remove(name).map(|state| state.groups).unwrap_or_default()
     }
 
     fn decode_table<N: Namespace, V: Data>(
@@ -103,30 +109,33 @@ impl<K: Key> MemoryBackend<K> {
         Ok(table)
     }
 
-    pub(super) fn table<N: Namespace, V: Data>(&self, id: StateId<N, V>) -> &CowTable<K, N, V> {
-        self.tables[id.index].1.as_any().downcast_ref().expect("a state id is used with the backend that gave it")
-    }
-
-    pub(super) fn table_mut<N: Namespace, V: Data>(&mut self, id: StateId<N, V>) -> &mut CowTable<K, N, V> {
-        let table = self.tables[id.index].1.as_any_mut();
+    #[inline]
+    pub(super) fn table_mut<N: Namespace, V: Data>(&mut self, index: usize) -> &mut CowTable<K, N, V> {
+        let table = self.tables[index].table.as_any_mut();
         table.downcast_mut().expect("a state id is used with the backend that gave it")
     }
 
-    pub(super) fn snapshot(&mut self) -> KeyedSnapshotEncoder {
+    pub(super) fn snapshot(&mut self) -> AsyncKeyedSnapshot {
         let key_groups = self.key_groups;
-        let tables: Vec<_> =
-            self.tables.iter_mut().map(|(name, table)| (name.clone(), table.snapshot(key_groups))).collect();
+        let encode = |registered: &mut Registered| {
+            (registered.name.clone(), registered.meta, registered.table.snapshot(key_groups))
+        };
+        let tables: Vec<_> = self.tables.iter_mut().map(encode).collect();
         let unclaimed = self.unclaimed.clone();
         Box::new(move || {
             let mut snapshot = Arc::unwrap_or_clone(unclaimed);
-            for (name, encode) in tables {
+            for (name, meta, encode) in tables {
                 let groups = encode();
                 if !groups.is_empty() {
-                    snapshot.insert(name, groups);
+                    snapshot.insert(name, StateSnapshot { meta, groups });
                 }
             }
-            snapshot
+            Ok(snapshot)
         })
+    }
+
+    pub(super) fn entry_count(&self) -> usize {
+        self.tables.iter().map(|registered| registered.table.entry_count()).sum()
     }
 
     pub(super) fn key_groups(&self) -> KeyGroups {
@@ -136,4 +145,16 @@ impl<K: Key> MemoryBackend<K> {
     pub(super) fn range(&self) -> KeyGroupRange {
         self.range
     }
+}
+
+/// What a checkpoint holds must be what is asked for.
+pub(super) fn check_meta(state: &str, stored: StateMeta, asked: StateMeta) -> Result<(), BackendError> {
+    let state = state.to_owned();
+    if stored.kind != asked.kind {
+        return Err(BackendError::Kind { state, stored: stored.kind, asked: asked.kind });
+    }
+    if stored.version != asked.version {
+        return Err(BackendError::Version { state, stored: stored.version, asked: asked.version });
+    }
+    Ok(())
 }

@@ -2,16 +2,12 @@
 //!
 //! Guarantee: equal tables give equal bytes, whatever operations made them.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-};
+use std::sync::{Arc, Mutex};
 
 use super::cow_table::Pages;
 use crate::{
     codec::{self, Data},
-    operator::KeyedEntry,
-    state::{Key, KeyGroups, Namespace},
+    state::{Key, KeyGroupEntries, KeyGroups, KeyedEntry, Namespace},
 };
 
 /// The entries of a table at one moment.
@@ -31,9 +27,9 @@ impl<K: Key, N: Namespace, V: Data> TableSnapshot<K, N, V> {
     }
 
     /// The entries by key group, sorted by the bytes of key and namespace.
-    pub fn encode(self, key_groups: KeyGroups) -> BTreeMap<u16, Vec<KeyedEntry>> {
+    pub fn encode(self, key_groups: KeyGroups) -> KeyGroupEntries {
         let pages = std::mem::take(&mut *self.pages.lock().expect("nothing panics while it holds this lock"));
-        let mut groups: BTreeMap<u16, Vec<KeyedEntry>> = BTreeMap::new();
+        let mut groups = KeyGroupEntries::new();
         for entry in pages.iter().flat_map(|slots| slots.iter()).flatten() {
             groups.entry(key_groups.of_key(&entry.key)).or_default().push(KeyedEntry {
                 key: codec::encode(&entry.key),

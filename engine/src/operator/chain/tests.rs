@@ -4,9 +4,11 @@ use std::{sync::Mutex, time::Duration};
 
 use super::*;
 use crate::{
+    backend::{StateRegistry, ValueState},
     operator::{
-        FilterOperator, FlatMapOperator, KeyedProcessFunction, KeyedProcessOperator, MapOperator, ProcessContext,
-        Reduce, StateRegistry, TimestampedCollector, ValueState, WindowOperator,
+        Collector, FilterOperator, FlatMapOperator, KeyedProcessFunction, KeyedProcessOperator, MapOperator, Operator,
+        OutputTag, ProcessContext, Reduce, TimestampedCollector, TwoInputOperator, WindowOperator, erase,
+        erase_two_input,
         test_harness::{context, record},
     },
     record::{Batch, StreamRecord},
@@ -36,6 +38,10 @@ fn texts<T: crate::codec::Data + std::fmt::Debug>(out: Vec<ChainOutput>) -> Vec<
             let text = |record: StreamRecord<T>| format!("{:?} at {}", record.value, record.timestamp);
             batch.into_typed::<T>().into_iter().map(text).collect()
         }
+        ChainOutput::Side { operator, tag, batch } => {
+            let text = |record: StreamRecord<T>| format!("{tag} of {operator}: {:?}", record.value);
+            batch.into_typed::<T>().into_iter().map(text).collect()
+        }
     };
     out.into_iter().flat_map(text).collect()
 }
@@ -56,15 +62,15 @@ fn stateless() -> Vec<(&'static str, Box<dyn ErasedOperator>)> {
 fn records_pass_all_operators_in_order_and_keep_their_timestamps() {
     let (mut chain, mut out) = (opened(stateless(), BTreeMap::new()), Vec::new());
     let lines = vec![record("hadoop is hive".to_owned(), 3), record("a b".to_owned(), 4), record("spark".into(), 5)];
-    chain.process(AnyBatch::new(lines), &mut out).unwrap();
-    chain.process(AnyBatch::new(vec![record("a".to_owned(), 6)]), &mut out).unwrap();
+    chain.process(Input::First, AnyBatch::new(lines), &mut out).unwrap();
+    chain.process(Input::First, AnyBatch::new(vec![record("a".to_owned(), 6)]), &mut out).unwrap();
     assert_eq!(texts::<(String, i32)>(out), [r#"("hadoop", 1) at 3"#, r#"("hive", 1) at 3"#, r#"("spark", 1) at 5"#]);
 }
 
 #[test]
 fn an_empty_chain_passes_everything_on() {
     let (mut chain, mut out) = (OperatorChain::default(), Vec::new());
-    chain.process(AnyBatch::new(vec![record(1, 2)]), &mut out).unwrap();
+    chain.process(Input::First, AnyBatch::new(vec![record(1, 2)]), &mut out).unwrap();
     chain.advance_watermark(Timestamp(2), &mut out).unwrap();
     chain.finish(&mut out).unwrap();
     assert_eq!(texts::<i32>(out), ["1 at 2", "watermark 2"]);
@@ -95,11 +101,11 @@ impl KeyedProcessFunction for CountSoon {
 
     fn process_element(&mut self, _value: (u8, i64), context: &mut ProcessContext<'_, u8, Self::Out>) -> Result<()> {
         let count = self.count.as_ref().unwrap();
-        if context.value(count).is_none() {
+        if count.value(context)?.is_none() {
             let soon = Timestamp(context.processing_time().0 + 60_000);
             context.register_timer(crate::time::TimeDomain::ProcessingTime, soon);
         }
-        *context.value_or_insert_with(count, || 0) += 1;
+        count.modify_or_insert_with(context, || 0, |count| *count += 1)?;
         Ok(())
     }
 
@@ -110,8 +116,8 @@ impl KeyedProcessFunction for CountSoon {
     ) -> Result<()> {
         assert_eq!(domain, crate::time::TimeDomain::ProcessingTime);
         let count = self.count.as_ref().unwrap();
-        let (key, value) = (*context.key(), *context.value(count).unwrap());
-        context.clear(count);
+        let (key, value) = (*context.key(), count.value(context)?.unwrap());
+        count.clear(context)?;
         context.collect((key, value));
         Ok(())
     }
@@ -135,7 +141,7 @@ fn events() -> Batch<(u8, i64)> {
 fn what_a_watermark_releases_passes_the_rest_of_the_chain_before_it() {
     let (mut chain, mut out) = (opened(stateful(), BTreeMap::new()), Vec::new());
     chain.advance_processing_time(Timestamp(0), &mut out).unwrap();
-    chain.process(AnyBatch::new(events()), &mut out).unwrap();
+    chain.process(Input::First, AnyBatch::new(events()), &mut out).unwrap();
     assert_eq!(chain.processing_time_deadline(), None);
     chain.advance_watermark(Timestamp(9), &mut out).unwrap();
     assert_eq!(chain.processing_time_deadline(), Some(Timestamp(60_000)), "the sum came before the watermark");
@@ -152,7 +158,7 @@ fn what_a_watermark_releases_passes_the_rest_of_the_chain_before_it() {
 fn a_restored_chain_goes_on_where_its_snapshot_was_taken() {
     let (mut chain, mut out) = (opened(stateful(), BTreeMap::new()), Vec::new());
     chain.advance_processing_time(Timestamp(0), &mut out).unwrap();
-    chain.process(AnyBatch::new(events()), &mut out).unwrap();
+    chain.process(Input::First, AnyBatch::new(events()), &mut out).unwrap();
     chain.advance_watermark(Timestamp(9), &mut out).unwrap();
     let snapshots = chain.snapshot(CheckpointId(1)).unwrap();
     let uids: Vec<_> = snapshots.iter().map(|(uid, _)| uid.0.as_str()).collect();
@@ -198,9 +204,106 @@ fn the_end_reaches_an_operator_after_what_the_ones_before_it_held_back() {
     let told = std::sync::Arc::new(Mutex::new(Vec::new()));
     let hold_back = |name| (name, erase(HoldBack { name, held: Vec::new(), told: told.clone() }));
     let (mut chain, mut out) = (opened(vec![hold_back("a"), hold_back("b")], BTreeMap::new()), Vec::new());
-    chain.process(AnyBatch::new(vec![record(1, 1), record(2, 2)]), &mut out).unwrap();
+    chain.process(Input::First, AnyBatch::new(vec![record(1, 1), record(2, 2)]), &mut out).unwrap();
     chain.notify_complete(CheckpointId(7)).unwrap();
     chain.finish(&mut out).unwrap();
     assert_eq!(texts::<i32>(out), ["1 at 1", "2 at 2"]);
     assert_eq!(*told.lock().unwrap(), ["a 7", "b 7", "a finishes with 2", "b finishes with 2"]);
+}
+
+/// Passes even numbers on and puts odd ones aside; at each watermark it puts the watermark aside.
+struct Even {
+    aside: OutputTag<i64>,
+}
+
+impl Even {
+    fn named(tag: &str) -> Box<dyn ErasedOperator> {
+        erase(Self { aside: OutputTag::new(tag) })
+    }
+}
+
+impl Operator for Even {
+    type In = i64;
+    type Out = i64;
+
+    fn process(&mut self, batch: Batch<i64>, out: &mut Collector<i64>) -> Result<()> {
+        for record in batch {
+            if record.value % 2 == 0 {
+                out.collect(record.with_value(record.value / 2));
+            } else {
+                out.side_output(&self.aside, record);
+            }
+        }
+        Ok(())
+    }
+    fn advance_watermark(&mut self, watermark: Timestamp, out: &mut Collector<i64>) -> Result<()> {
+        out.side_output(&self.aside, record(watermark.0, watermark.0));
+        Ok(())
+    }
+}
+
+#[test]
+fn side_outputs_leave_every_operator_of_the_chain_before_the_watermark() {
+    let operators = vec![("halve", Even::named("odd")), ("halve again", Even::named("odd"))];
+    let (mut chain, mut out) = (opened(operators, BTreeMap::new()), Vec::new());
+    let numbers = [1_i64, 2, 4, 6].map(|number| record(number, 0));
+    chain.process(Input::First, AnyBatch::new(numbers.to_vec()), &mut out).unwrap();
+    chain.advance_watermark(Timestamp(9), &mut out).unwrap();
+    let expected = ["odd of 0: 1", "odd of 1: 1", "odd of 1: 3", "1 at 0", "odd of 0: 9", "odd of 1: 9", "watermark 9"];
+    assert_eq!(texts::<i64>(out), expected);
+}
+
+#[test]
+fn a_side_output_needs_no_main_output() {
+    let (mut chain, mut out) = (opened(vec![("halve", Even::named("odd"))], BTreeMap::new()), Vec::new());
+    chain.process(Input::First, AnyBatch::new(vec![record(1_i64, 0)]), &mut out).unwrap();
+    assert_eq!(texts::<i64>(std::mem::take(&mut out)), ["odd of 0: 1"]);
+}
+
+#[cfg(feature = "sim")]
+#[test]
+fn the_planted_bug_keeps_side_outputs_over_the_snapshot() {
+    crate::planted::activate(Some("side_output_kept_back_over_a_barrier"));
+    let (mut chain, mut out) = (opened(vec![("halve", Even::named("odd"))], BTreeMap::new()), Vec::new());
+    chain.process(Input::First, AnyBatch::new(vec![record(1_i64, 0)]), &mut out).unwrap();
+    crate::planted::activate(None);
+    assert!(out.is_empty());
+}
+
+/// Tells what came on which input, and the processing time.
+struct Tell {
+    now: Timestamp,
+}
+
+impl TwoInputOperator for Tell {
+    type First = i64;
+    type Second = String;
+    type Out = String;
+
+    fn open(&mut self, context: &OperatorContext, _restored: Option<OperatorSnapshot>) -> Result<()> {
+        self.now = context.processing_time;
+        Ok(())
+    }
+    fn set_processing_time(&mut self, now: Timestamp) {
+        self.now = now;
+    }
+    fn process_first(&mut self, batch: Batch<i64>, out: &mut Collector<String>) -> Result<()> {
+        batch.iter().for_each(|number| out.collect(number.with_value(format!("{} at {}", number.value, self.now))));
+        Ok(())
+    }
+    fn process_second(&mut self, batch: Batch<String>, out: &mut Collector<String>) -> Result<()> {
+        batch.iter().for_each(|text| out.collect(text.with_value(format!("{} at {}", text.value, self.now))));
+        Ok(())
+    }
+}
+
+#[test]
+fn the_head_has_two_inputs_and_knows_the_processing_time() {
+    let length = erase(MapOperator::new(|text: String| text));
+    let operators = vec![("tell", erase_two_input(Tell { now: Timestamp::MIN })), ("same", length)];
+    let (mut chain, mut out) = (opened(operators, BTreeMap::new()), Vec::new());
+    chain.process(Input::First, AnyBatch::new(vec![record(1_i64, 5)]), &mut out).unwrap();
+    chain.set_processing_time(Timestamp(7));
+    chain.process(Input::Second, AnyBatch::new(vec![record("b".to_owned(), 6)]), &mut out).unwrap();
+    assert_eq!(texts::<String>(out), [r#""1 at 0" at 5"#, r#""b at 7" at 6"#]);
 }

@@ -203,6 +203,7 @@ fn the_contents_of_windows_are_in_the_snapshot_under_key_and_window() {
     process(&mut operator, vec![record((7, 1), 3), record((7, 2), 4), record((9, 5), 17)]);
     let kept = snapshot(&mut operator)().unwrap();
     let contents: BTreeMap<(u8, TimeWindow), Event> = kept.keyed[WINDOW_CONTENTS]
+        .groups
         .values()
         .flatten()
         .map(|entry| {
@@ -212,7 +213,7 @@ fn the_contents_of_windows_are_in_the_snapshot_under_key_and_window() {
         .collect();
     let window = |start| TimeWindow::new(Timestamp(start), Timestamp(start + SIZE_MS));
     assert_eq!(contents, BTreeMap::from([((7, window(0)), (7, 3)), ((9, window(10)), (9, 5))]));
-    assert_eq!(kept.keyed[TimerService::<u8, TimeWindow>::EVENT].values().flatten().count(), 2);
+    assert_eq!(kept.keyed[TimerService::<u8, TimeWindow>::EVENT].groups.values().flatten().count(), 2);
 }
 
 #[test]
@@ -384,6 +385,6 @@ fn the_planted_bug_skips_the_last_key_group_on_restore() {
     crate::planted::activate(Some("key_group_range_off_by_one_on_restore"));
     let mut operator = open(sum(0), Some(kept));
     crate::planted::activate(None);
-    let groups: Vec<u16> = snapshot(&mut operator)().unwrap().keyed[WINDOW_CONTENTS].keys().copied().collect();
+    let groups: Vec<u16> = snapshot(&mut operator)().unwrap().keyed[WINDOW_CONTENTS].groups.keys().copied().collect();
     assert_eq!(groups, (0..MAX_PARALLELISM as u16 - 1).collect::<Vec<_>>());
 }

@@ -24,7 +24,7 @@ impl Bench {
     fn unconnected(channels: usize) -> Self {
         let mut outputs = Outputs::new();
         let factory = if channels == 1 { forward() } else { rebalance::<u64>() };
-        outputs.add_edge(factory(channels, KeyGroups::new(128).unwrap()), channels, CHANNEL_CREDIT);
+        outputs.add_edge(EdgeOutput::Main, factory(channels, KeyGroups::new(128).unwrap()), channels, CHANNEL_CREDIT);
         Self { outputs, receivers: Vec::new() }
     }
 
@@ -131,4 +131,27 @@ fn a_receiver_that_is_gone_is_noticed() {
     bench.receivers.clear();
     let gone = bench.outputs.broadcast(&StreamElement::EndOfPartition);
     assert_eq!(gone, Err(ReceiverGone));
+}
+
+#[test]
+fn an_edge_carries_the_output_that_it_was_made_for_and_every_control_element() {
+    let mut outputs = Outputs::new();
+    let side = |operator, tag: &str| EdgeOutput::Side { operator, tag: tag.into() };
+    let (mut receivers, key_groups) = (Vec::new(), KeyGroups::new(128).unwrap());
+    for output in [EdgeOutput::Main, side(0, "late"), side(1, "late"), side(0, "late")] {
+        outputs.add_edge(output, forward()(1, key_groups), 1, 16);
+        let (mailbox, receiver) = mailbox(1, 16);
+        outputs.connect(receivers.len(), ElementWriter::Local { mailbox, channel: 0 }).unwrap();
+        receivers.push(receiver);
+    }
+    let mut bench = Bench { outputs, receivers };
+    bench.emit(&[1]);
+    let late = AnyBatch::new(vec![StreamRecord::new(2_u64, Timestamp(0))]);
+    bench.outputs.emit_side(0, "late", &late).unwrap();
+    bench.outputs.emit_side(0, "unread", &late).unwrap();
+    bench.outputs.broadcast(&StreamElement::Watermark(Timestamp(3))).unwrap();
+    let arrived: Vec<_> = (0..4).map(|channel| bench.arrived(channel)).collect();
+    let expected =
+        [vec!["[1]", "watermark 3"], vec!["[2]", "watermark 3"], vec!["watermark 3"], vec!["[2]", "watermark 3"]];
+    assert_eq!(arrived, expected);
 }

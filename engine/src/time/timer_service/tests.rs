@@ -16,7 +16,7 @@ fn key_groups() -> KeyGroups {
 fn restored(snapshot: TimersSnapshot<u8, u8>) -> Service {
     let mut keyed = KeyedSnapshot::new();
     snapshot.encode_into(&mut keyed);
-    let mut take = |name| keyed.remove(name).unwrap_or_default();
+    let mut take = |name| keyed.remove(name).map(|state| state.groups).unwrap_or_default();
     let (event, processing) = (take(Service::EVENT), take(Service::PROCESSING));
     Service::restore(key_groups(), event, processing).unwrap()
 }

@@ -18,6 +18,7 @@ use tidegate::{
     },
     row,
     sink::LedgerState,
+    state::{StateKind, StateMeta, StateSnapshot},
     storage::CheckpointMetadata,
     time::WatermarkGenerator,
     window::TimeWindow,
@@ -259,7 +260,8 @@ fn accumulators(count: i64, sum: i128) -> Vec<u8> {
 }
 
 fn keyed(name: &str, entries: Vec<KeyedEntry>) -> OperatorSnapshot {
-    let keyed = BTreeMap::from([(name.to_owned(), BTreeMap::from([(7, entries)]))]);
+    let state = StateSnapshot { meta: StateMeta::new(StateKind::Value), groups: BTreeMap::from([(7, entries)]) };
+    let keyed = BTreeMap::from([(name.to_owned(), state)]);
     OperatorSnapshot { keyed, ..OperatorSnapshot::default() }
 }
 

@@ -1,0 +1,129 @@
+//! What operators keep in a checkpoint: keyed state, timers and operator state, as bytes.
+//!
+//! This is the canonical form: it names no backend, so what one backend wrote another can read. Guarantee: equal state
+//! gives equal bytes, whatever operations made it and wherever it lived.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+
+/// How a list of operator state is spread over the subtasks on restore.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ListMode {
+    /// Each entry goes to one subtask (`getListState`).
+    Split,
+    /// Each subtask gets all entries (`getUnionListState`).
+    Union,
+}
+
+/// One named list of operator state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListSnapshot {
+    /// How it is redistributed.
+    pub mode: ListMode,
+    /// Encoded entries, in order.
+    pub entries: Vec<Vec<u8>>,
+}
+
+/// One entry of a keyed state: encoded key, encoded namespace, encoded value.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct KeyedEntry {
+    /// The key.
+    pub key: Vec<u8>,
+    /// The namespace: empty, or a window.
+    pub namespace: Vec<u8>,
+    /// The value: of one value, of the list, or of the map from user keys to user values.
+    pub value: Vec<u8>,
+}
+
+/// The entries of one keyed state, by key group, sorted by the bytes of key and namespace. No group is empty.
+pub type KeyGroupEntries = BTreeMap<u16, Vec<KeyedEntry>>;
+
+/// The kinds of keyed state. What is kept under one name must be asked for as what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum StateKind {
+    /// One value per key and namespace.
+    Value,
+    /// A list of values.
+    List,
+    /// A map from user keys to user values.
+    Map,
+    /// One value that further ones are reduced into.
+    Reducing,
+    /// An accumulator that values are added to.
+    Aggregating,
+    /// Timers of one time domain; the value is the timestamp.
+    Timers,
+}
+
+impl std::fmt::Display for StateKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Value => "value state",
+            Self::List => "list state",
+            Self::Map => "map state",
+            Self::Reducing => "reducing state",
+            Self::Aggregating => "aggregating state",
+            Self::Timers => "timers",
+        })
+    }
+}
+
+/// Whether the values of a state carry the time of their last access.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub enum TimeToLive {
+    /// They live for ever.
+    #[default]
+    Disabled,
+    /// Each value, list element or map entry is kept with a timestamp.
+    Enabled,
+}
+
+/// What a checkpoint says of a keyed state beside its entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct StateMeta {
+    /// What it is.
+    pub kind: StateKind,
+    /// The version of the value's type.
+    pub version: u32,
+    /// Whether values carry timestamps.
+    pub time_to_live: TimeToLive,
+}
+
+impl StateMeta {
+    /// A state of version 0 that lives for ever.
+    pub const fn new(kind: StateKind) -> Self {
+        Self { kind, version: 0, time_to_live: TimeToLive::Disabled }
+    }
+}
+
+/// One keyed state of one subtask.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateSnapshot {
+    /// What it is.
+    pub meta: StateMeta,
+    /// Its entries.
+    pub groups: KeyGroupEntries,
+}
+
+/// The keyed state of one subtask by state name. States without entries do not appear.
+///
+/// Timers are states too, under names that start with `_timer_`.
+pub type KeyedSnapshot = BTreeMap<String, StateSnapshot>;
+
+/// What one operator of one subtask keeps in a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct OperatorSnapshot {
+    /// Keyed state and timers.
+    pub keyed: KeyedSnapshot,
+    /// Operator state by name.
+    pub lists: BTreeMap<String, ListSnapshot>,
+}
+
+/// The second half of a snapshot: everything that needs not hold up records, such as encoding.
+pub type AsyncSnapshot = Box<dyn FnOnce() -> Result<OperatorSnapshot> + Send>;
+
+/// The second half of a snapshot of keyed state.
+pub type AsyncKeyedSnapshot = Box<dyn FnOnce() -> Result<KeyedSnapshot> + Send>;
