@@ -8,12 +8,23 @@
 //! | `avg(x)` | their mean, a float; `sum(x) / count(x)` in a later `map` truncates as Flink's `AVG` of integers does |
 //! | `min(x)` `max(x)` | the least, the greatest |
 //! | `first(x)` `last(x)` | in the order of arrival |
+//! | `median(x)` | the one in the middle, the lesser of two |
 //! | `list(x)` | their text, joined by commas in the order of arrival |
+//! | `string_agg(x, ',')` | their text, joined by a separator; `string_agg(x, ',', '|')` has another one where merged windows meet |
 //!
-//! Over no value, all but `count` are null. Integer sums are exact to 128 bits on the way, so that the order of records
+//! A function that sees all records of a window (`process`) has these as well:
+//!
+//! | call | value |
+//! |---|---|
+//! | `firings()` | how often this window has emitted, with this time; counted in the state of the window |
+//! | `key_firings()` | how often any window of the key has emitted; counted in the state of the key |
+//! | `watermark()` | the watermark, in milliseconds |
+//!
+//! Over no value, all but the counts are null. Integer sums are exact to 128 bits on the way, so that the order of records
 //! decides neither the result nor whether it overflows; float sums, `first`, `last` and `list` depend on the order.
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use super::{
     expression::{self, EvaluateError, Expression, ExpressionError, Syntax},
@@ -22,7 +33,19 @@ use super::{
     schema::{FieldType, Nullability, Schema},
 };
 
-pub(crate) const FUNCTIONS: [&str; 8] = ["count", "sum", "avg", "min", "max", "first", "last", "list"];
+pub(crate) const FUNCTIONS: [&str; 10] =
+    ["count", "sum", "avg", "min", "max", "first", "last", "median", "list", "string_agg"];
+/// Those of functions that see all records of a window.
+const WINDOW_FUNCTIONS: [&str; 3] = ["firings", "key_firings", "watermark"];
+
+/// Where an aggregate stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AggregateScope {
+    /// Values are folded as they come.
+    Incremental,
+    /// All records of a window are there, and the window itself.
+    FullWindow,
+}
 
 /// How values are folded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,8 +64,66 @@ pub enum AggregateFunction {
     First,
     /// The last to arrive.
     Last,
-    /// All, as text.
+    /// The one in the middle.
+    Median,
+    /// All, as text joined by commas.
     List,
+    /// All, as text joined by separators.
+    StringAgg,
+    /// How often this window has emitted.
+    Firings,
+    /// How often any window of the key has emitted.
+    KeyFirings,
+    /// The watermark.
+    Watermark,
+}
+
+/// What stands between the texts of `string_agg`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Separators {
+    /// Between two values.
+    pub values: SmolStr,
+    /// Between what two merged folds hold.
+    pub merged: SmolStr,
+}
+
+impl AggregateFunction {
+    /// Whether it is about the window rather than its records.
+    pub fn sees_window(self) -> bool {
+        matches!(self, Self::Firings | Self::KeyFirings | Self::Watermark)
+    }
+}
+
+fn function_of(name: &str) -> Option<AggregateFunction> {
+    Some(match name {
+        "count" => AggregateFunction::Count,
+        "sum" => AggregateFunction::Sum,
+        "avg" => AggregateFunction::Average,
+        "min" => AggregateFunction::Min,
+        "max" => AggregateFunction::Max,
+        "first" => AggregateFunction::First,
+        "last" => AggregateFunction::Last,
+        "median" => AggregateFunction::Median,
+        "list" => AggregateFunction::List,
+        "string_agg" => AggregateFunction::StringAgg,
+        "firings" => AggregateFunction::Firings,
+        "key_firings" => AggregateFunction::KeyFirings,
+        "watermark" => AggregateFunction::Watermark,
+        _ => return None,
+    })
+}
+
+/// The separators are texts; without one of its own, merged folds are joined like values.
+fn separators_of(text: &str, nodes: &[expression::SyntaxNode]) -> Result<Separators, ExpressionError> {
+    let literal = |node: &expression::SyntaxNode| match &node.syntax {
+        Syntax::Literal(Datum::Text(text)) => Ok(text.clone()),
+        _ => Err(ExpressionError::new(text, node.span.clone(), "a separator is a text in single quotes")),
+    };
+    Ok(match nodes {
+        [] => Separators::default(),
+        [values] => Separators { values: literal(values)?, merged: literal(values)? },
+        [values, merged, ..] => Separators { values: literal(values)?, merged: literal(merged)? },
+    })
 }
 
 /// An aggregate that is bound to a schema.
@@ -50,8 +131,10 @@ pub enum AggregateFunction {
 pub struct Aggregate {
     /// How values are folded.
     pub function: AggregateFunction,
-    /// What is folded; `None` counts records.
+    /// What is folded; `None` counts records, or stands for nothing.
     pub argument: Option<Expression>,
+    /// The separators of `string_agg`.
+    pub separators: Separators,
 }
 
 impl Aggregate {
@@ -60,34 +143,49 @@ impl Aggregate {
     /// # Errors
     /// If the text is not one call of an aggregate function, or its argument does not fit.
     pub fn parse(text: &str, schema: &Schema) -> Result<Self, ExpressionError> {
+        Self::parse_in(text, schema, AggregateScope::Incremental)
+    }
+
+    /// As [`Aggregate::parse`], with the functions that a place has.
+    ///
+    /// # Errors
+    /// As for [`Aggregate::parse`].
+    pub fn parse_in(text: &str, schema: &Schema, scope: AggregateScope) -> Result<Self, ExpressionError> {
         let node = expression::parse(text)?;
         let Syntax::Call { function: name, function_span, arguments } = &node.syntax else {
             let error = ExpressionError::new(text, node.span, "an aggregate is a single call, such as sum(x)");
             return Err(error
                 .with_hint(format!("functions: {}; compute with the result in a later `map`", FUNCTIONS.join(", "))));
         };
-        let function = match name.as_str() {
-            "count" => AggregateFunction::Count,
-            "sum" => AggregateFunction::Sum,
-            "avg" => AggregateFunction::Average,
-            "min" => AggregateFunction::Min,
-            "max" => AggregateFunction::Max,
-            "first" => AggregateFunction::First,
-            "last" => AggregateFunction::Last,
-            "list" => AggregateFunction::List,
-            other => {
-                let error = ExpressionError::new(text, function_span.clone(), format!("unknown aggregate `{other}`"));
-                return Err(error.with_hint(nearest::hint(other, "aggregates", FUNCTIONS)));
-            }
+        let Some(function) = function_of(name) else {
+            let error = ExpressionError::new(text, function_span.clone(), format!("unknown aggregate `{name}`"));
+            let of_windows = if scope == AggregateScope::FullWindow { &WINDOW_FUNCTIONS[..] } else { &[] };
+            let known = FUNCTIONS.iter().chain(of_windows).copied();
+            return Err(error.with_hint(nearest::hint(name, "aggregates", known)));
         };
-        let argument = match (function, arguments.as_slice()) {
-            (AggregateFunction::Count, []) => None,
-            (_, [argument]) => Some(argument),
+        if function.sees_window() && scope == AggregateScope::Incremental {
+            let message = format!("`{name}` needs a function that sees the window");
+            return Err(ExpressionError::new(text, function_span.clone(), message)
+                .with_hint("give the window `process` in place of `aggregate`"));
+        }
+        let (argument, separators) = match (function, arguments.as_slice()) {
+            (AggregateFunction::Count, []) => (None, &[][..]),
+            (_, []) if function.sees_window() => (None, &[][..]),
+            (AggregateFunction::StringAgg, [argument, separators @ ..]) if matches!(separators.len(), 1 | 2) => {
+                (Some(argument), separators)
+            }
+            (AggregateFunction::StringAgg, arguments) => {
+                let message = format!("`string_agg` takes a value and 1 or 2 separators, found {}", arguments.len());
+                return Err(ExpressionError::new(text, node.span.clone(), message));
+            }
+            (_, [argument]) if !function.sees_window() => (Some(argument), &[][..]),
             (_, arguments) => {
-                let message = format!("`{name}` takes 1 argument, found {}", arguments.len());
+                let expected = usize::from(!function.sees_window());
+                let message = format!("`{name}` takes {expected} argument, found {}", arguments.len());
                 return Err(ExpressionError::new(text, node.span.clone(), message));
             }
         };
+        let separators = separators_of(text, separators)?;
         let argument_node = argument;
         let argument = argument.map(|argument| Expression::bind(text, argument, schema)).transpose()?;
         if let (AggregateFunction::Sum | AggregateFunction::Average, Some(argument), Some(node)) =
@@ -97,19 +195,23 @@ impl Aggregate {
             let message = format!("`{name}` needs a number, this is {}", argument.field_type());
             return Err(ExpressionError::new(text, node.span.clone(), message));
         }
-        Ok(Self { function, argument })
+        Ok(Self { function, argument, separators })
     }
 
     /// The type of the result.
     pub fn field_type(&self) -> FieldType {
         let argument = self.argument.as_ref().map_or(FieldType::Int, Expression::field_type);
         match self.function {
-            AggregateFunction::Count => FieldType::Int,
+            AggregateFunction::Count
+            | AggregateFunction::Firings
+            | AggregateFunction::KeyFirings
+            | AggregateFunction::Watermark => FieldType::Int,
             AggregateFunction::Average => FieldType::Float,
-            AggregateFunction::List => FieldType::Text,
+            AggregateFunction::List | AggregateFunction::StringAgg => FieldType::Text,
             AggregateFunction::Sum
             | AggregateFunction::Min
             | AggregateFunction::Max
+            | AggregateFunction::Median
             | AggregateFunction::First
             | AggregateFunction::Last => argument,
         }
@@ -126,12 +228,19 @@ impl Aggregate {
     /// The fold over no record.
     pub fn start(&self) -> Accumulator {
         match (self.function, self.argument.as_ref().map(Expression::field_type)) {
-            (AggregateFunction::Count, _) => Accumulator::Count(0),
+            (
+                AggregateFunction::Count
+                | AggregateFunction::Firings
+                | AggregateFunction::KeyFirings
+                | AggregateFunction::Watermark,
+                _,
+            ) => Accumulator::Count(0),
             (AggregateFunction::Sum | AggregateFunction::Average, Some(FieldType::Float)) => {
                 Accumulator::FloatSum { sum: Float::new(0.0), count: 0 }
             }
             (AggregateFunction::Sum | AggregateFunction::Average, _) => Accumulator::IntSum { sum: 0, count: 0 },
-            (AggregateFunction::List, _) => Accumulator::List(Vec::new()),
+            (AggregateFunction::List | AggregateFunction::Median, _) => Accumulator::List(Vec::new()),
+            (AggregateFunction::StringAgg, _) => Accumulator::Text(None),
             (
                 AggregateFunction::Min | AggregateFunction::Max | AggregateFunction::First | AggregateFunction::Last,
                 _,
@@ -170,6 +279,7 @@ impl Aggregate {
             }
             Accumulator::One(kept) => self.keep(kept, value),
             Accumulator::List(values) => values.push(value),
+            Accumulator::Text(kept) => append(kept, &self.separators.values, &plain_text(&value)),
         }
     }
 
@@ -191,6 +301,11 @@ impl Aggregate {
                 }
             }
             (Accumulator::List(values), Accumulator::List(more)) => values.extend(more),
+            (Accumulator::Text(kept), Accumulator::Text(more)) => {
+                if let Some(more) = more {
+                    append(kept, &self.separators.merged, &more);
+                }
+            }
             (accumulator, other) => {
                 unreachable!("folds of one aggregate have one shape, found {accumulator:?} and {other:?}")
             }
@@ -207,7 +322,12 @@ impl Aggregate {
                 | AggregateFunction::Count
                 | AggregateFunction::Sum
                 | AggregateFunction::Average
-                | AggregateFunction::List => false,
+                | AggregateFunction::Median
+                | AggregateFunction::List
+                | AggregateFunction::StringAgg
+                | AggregateFunction::Firings
+                | AggregateFunction::KeyFirings
+                | AggregateFunction::Watermark => false,
             };
         if replace {
             *kept = value;
@@ -226,15 +346,33 @@ impl Aggregate {
             Accumulator::FloatSum { sum, .. } => Datum::Float(*sum),
             Accumulator::One(value) => value.clone(),
             Accumulator::List(values) if values.is_empty() => Datum::Null,
+            Accumulator::List(values) if self.function == AggregateFunction::Median => {
+                let mut sorted = values.clone();
+                sorted.sort_unstable();
+                sorted.swap_remove((sorted.len() - 1) / 2)
+            }
             Accumulator::List(values) => {
-                let texts: Vec<String> = values
-                    .iter()
-                    .map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
-                    .collect();
+                let texts: Vec<String> = values.iter().map(plain_text).collect();
                 Datum::text(texts.join(","))
             }
+            Accumulator::Text(kept) => kept.as_ref().map_or(Datum::Null, Datum::text),
         })
     }
+}
+
+fn append(kept: &mut Option<String>, separator: &str, more: &str) {
+    match kept {
+        Some(kept) => {
+            kept.push_str(separator);
+            kept.push_str(more);
+        }
+        None => *kept = Some(more.to_owned()),
+    }
+}
+
+/// A value as text, without quotes.
+fn plain_text(value: &Datum) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// A fold under way: what an aggregate keeps in state.
@@ -260,4 +398,6 @@ pub enum Accumulator {
     One(Datum),
     /// All values, in the order of arrival.
     List(Vec<Datum>),
+    /// Their text; nothing if there was none.
+    Text(Option<String>),
 }

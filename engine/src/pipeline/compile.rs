@@ -6,9 +6,11 @@
 use super::{
     aggregate::Aggregate,
     fold::{Arguments, Fold, Reduced, RunningAggregate, WindowResult},
-    model::{Assigner, Delivery, LateRecords, Pipeline, SinkKind, Trigger, WindowOperation},
-    plan::{Plan, PlannedOperation, PlannedSink, PlannedSource, PlannedStage, Stream},
-    row::Row,
+    model::{Assigner, Delivery, LateRecords, Pipeline, SinkKind, SourceKind, Trigger, WindowTime},
+    plan::{
+        Plan, PlannedOperation, PlannedSink, PlannedSource, PlannedStage, PlannedWindow, PlannedWindowFunction, Stream,
+    },
+    row::{Datum, Row},
     source::{RowFunction, RowSource, WholeRow},
 };
 use crate::{
@@ -63,6 +65,9 @@ struct Compiler<'a> {
 impl Compiler<'_> {
     fn compile(mut self, environment: &StreamEnvironment) -> Result<()> {
         for (index, source) in self.plan.sources.iter().enumerate() {
+            if let SourceKind::Script(_) = source.kind {
+                return Err(unsupported(&source.name, "a script"));
+            }
             self.sources.push(match self.only_fold(Stream::Source(index)) {
                 Some(reduce) => SourceStream::Reduced(compile_source(environment, source, reduce)),
                 None => SourceStream::Rows(Rows {
@@ -125,10 +130,10 @@ impl Compiler<'_> {
                 });
                 (mapped, *parallelism)
             }
-            PlannedOperation::Window { key, window, aggregates } => {
+            PlannedOperation::Window(window) => {
                 // Windows without a key see all records, so they are one subtask.
-                let parallelism = if key.is_empty() { 1 } else { *parallelism };
-                (self.window(stage, key, window, aggregates)?, parallelism)
+                let parallelism = if window.key.is_empty() { 1 } else { *parallelism };
+                (self.window(stage, window)?, parallelism)
             }
             PlannedOperation::Aggregate { key, aggregates, emit } => {
                 let fold = Fold::new(name, aggregates.clone());
@@ -136,6 +141,23 @@ impl Compiler<'_> {
                 let function = RunningAggregate::new(fold, *emit);
                 (reduced.key_by_selector(KeyRef(Reduced::key)).process(function), *parallelism)
             }
+            PlannedOperation::Repeat { count } => {
+                let count = i64::try_from(*count).unwrap_or(i64::MAX);
+                let input = self.input(inputs, *parallelism)?;
+                let repeated = input.flat_map(move |row: Row, out| {
+                    for index in 0..count {
+                        out.collect(row.values().iter().cloned().chain([Datum::Int(index)]).collect());
+                    }
+                    Ok(())
+                });
+                (repeated, *parallelism)
+            }
+            PlannedOperation::Rolling { .. } => return Err(unsupported(name, "a rolling reduction")),
+            PlannedOperation::Process(_) => return Err(unsupported(name, "a function with state")),
+            PlannedOperation::Buffer { .. } => return Err(unsupported(name, "a buffer")),
+            PlannedOperation::Enrich(_) => return Err(unsupported(name, "a join with rules")),
+            PlannedOperation::IntervalJoin(_) => return Err(unsupported(name, "an interval join")),
+            PlannedOperation::WindowJoin(_) => return Err(unsupported(name, "a window join")),
         };
         Ok(Rows { stream: stream.set_parallelism(parallelism).name(name).uid(name), parallelism })
     }
@@ -148,10 +170,22 @@ impl Compiler<'_> {
         let mut consumers = stages.chain(sinks).filter(|(input, _)| *input == stream);
         let (Some((_, Some(stage))), None) = (consumers.next(), consumers.next()) else { return None };
         match &stage.operation {
-            PlannedOperation::Window { key, aggregates, .. } | PlannedOperation::Aggregate { key, aggregates, .. } => {
-                Some(Reduce::new(stage, key, aggregates))
-            }
-            PlannedOperation::Filter { .. } | PlannedOperation::Map { .. } => None,
+            PlannedOperation::Aggregate { key, aggregates, .. } => Some(Reduce::new(stage, key, aggregates)),
+            PlannedOperation::Window(PlannedWindow {
+                key,
+                function: PlannedWindowFunction::Aggregate(aggregates),
+                ..
+            }) => Some(Reduce::new(stage, key, aggregates)),
+            PlannedOperation::Window(_)
+            | PlannedOperation::Filter { .. }
+            | PlannedOperation::Map { .. }
+            | PlannedOperation::Repeat { .. }
+            | PlannedOperation::Rolling { .. }
+            | PlannedOperation::Process(_)
+            | PlannedOperation::Buffer { .. }
+            | PlannedOperation::Enrich(_)
+            | PlannedOperation::IntervalJoin(_)
+            | PlannedOperation::WindowJoin(_) => None,
         }
     }
 
@@ -176,37 +210,44 @@ impl Compiler<'_> {
         Ok(union(&streams))
     }
 
-    fn window(
-        &self,
-        stage: &PlannedStage,
-        key: &[usize],
-        window: &WindowOperation,
-        aggregates: &[Aggregate],
-    ) -> Result<DataStream<Row>> {
+    fn window(&self, stage: &PlannedStage, planned: &PlannedWindow) -> Result<DataStream<Row>> {
         let refuse = |what: &str| Err(unsupported(&stage.name, what));
-        let (size, offset) = match window.assigner {
+        let declared = &planned.declared;
+        let (size, offset) = match declared.assigner {
             Assigner::Tumbling { size, offset } => (size, offset),
             Assigner::Sliding { .. } => return refuse("sliding windows"),
-            Assigner::Session { .. } => return refuse("session windows"),
+            Assigner::Session { .. } | Assigner::DynamicSession { .. } => return refuse("session windows"),
             Assigner::Global => return refuse("the global window"),
+            Assigner::Count { .. } => return refuse("windows of a number of records"),
         };
-        if !matches!(window.trigger, None | Some(Trigger::EventTime)) {
+        if declared.time == WindowTime::Processing {
+            return refuse("windows in processing time");
+        }
+        if !matches!(declared.trigger, None | Some(Trigger::EventTime)) {
             return refuse("triggers other than event_time");
         }
-        if window.evictor.is_some() {
+        if declared.evictor.is_some() {
             return refuse("evictors");
         }
-        if window.late_records == LateRecords::SideOutput {
+        if declared.late_records == LateRecords::SideOutput {
             return refuse("late records as a side output");
         }
+        if !planned.has_bounds {
+            return refuse("windows whose results do not show their bounds");
+        }
+        let aggregates = match &planned.function {
+            PlannedWindowFunction::Aggregate(aggregates) => aggregates,
+            PlannedWindowFunction::Reduce(_) => return refuse("the reduction of a window"),
+            PlannedWindowFunction::Process(_) => return refuse("functions of all records of a window"),
+        };
         let millis = |duration: std::time::Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         let assigner = TumblingWindows::of_period(WindowPeriod { size_ms: millis(size), offset_ms: millis(offset) })?;
         let fold = Fold::new(&stage.name, aggregates.to_vec());
         Ok(self
-            .reduced(stage, key, aggregates)?
+            .reduced(stage, &planned.key, aggregates)?
             .key_by_selector(KeyRef(Reduced::key))
             .window(assigner)
-            .allowed_lateness(window.allowed_lateness)
+            .allowed_lateness(declared.allowed_lateness)
             .aggregate_then(fold.clone(), WindowResult(fold)))
     }
 

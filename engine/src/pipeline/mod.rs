@@ -21,11 +21,14 @@ pub mod row;
 pub mod schema;
 mod source;
 
-pub use aggregate::{Accumulator, Aggregate, AggregateFunction};
+pub use aggregate::{Accumulator, Aggregate, AggregateFunction, AggregateScope, Separators};
 pub use expression::{ArithmeticProblem, EvaluateError, Expression, ExpressionError};
 pub use generator::GeneratedRecord;
 pub use model::*;
-pub use plan::{Plan, PlannedEventTime, PlannedOperation, PlannedSink, PlannedSource, PlannedStage, Stream};
+pub use plan::{
+    Plan, PlannedEnrich, PlannedEventTime, PlannedIntervalJoin, PlannedOperation, PlannedProcess, PlannedReduce,
+    PlannedSink, PlannedSource, PlannedStage, PlannedWindow, PlannedWindowFunction, PlannedWindowJoin, Stream,
+};
 pub use problem::{Place, Problem, Problems};
 pub use row::{Datum, Float, Row};
 pub use schema::{Field, FieldType, Nullability, Schema};

@@ -176,4 +176,6 @@ fn reword(message: &str) -> (String, Option<String>) {
 }
 
 #[cfg(test)]
+mod round_trip;
+#[cfg(test)]
 mod tests;

@@ -74,6 +74,7 @@ impl<F> RowSource<F> {
             SourceKind::Csv(csv) => Rows::Csv { source: delimited(csv), options: Arc::new(csv.clone()) },
             SourceKind::Generator(generator) => Rows::Generator(generator.clone()),
             SourceKind::Collection(collection) => Rows::Collection(Arc::new(collection.clone())),
+            SourceKind::Script(_) => unreachable!("a script is a source of its own"),
         };
         let (source, event_time) = (planned.name.clone(), planned.event_time.clone());
         Self { rows, finish: Finish { source, event_time, function } }

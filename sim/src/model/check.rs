@@ -3,7 +3,8 @@
 use tidegate::{
     config::{CheckpointingMode, JobConfig},
     pipeline::{
-        Aggregate, Assigner, Emit, LateRecords, Plan, PlannedOperation, PlannedStage, SourceKind, Stream, Trigger,
+        Aggregate, Assigner, Emit, LateRecords, Plan, PlannedOperation, PlannedStage, PlannedWindowFunction,
+        SourceKind, Stream, Trigger, WindowTime,
     },
 };
 
@@ -27,13 +28,17 @@ pub(super) fn stages(plan: &Plan) -> Result<(), ModelError> {
         }
         match &stage.operation {
             PlannedOperation::Filter { .. } | PlannedOperation::Map { .. } => {}
-            PlannedOperation::Window { window, aggregates, .. } => {
+            PlannedOperation::Window(planned) => {
                 let unknown = |what| Err(ModelError::not_modelled(&stage.name, what));
-                match window.assigner {
-                    Assigner::Tumbling { .. } => {}
-                    Assigner::Sliding { .. } | Assigner::Session { .. } | Assigner::Global => {
-                        return unknown("windows that are not tumbling");
-                    }
+                let window = &planned.declared;
+                if !matches!(window.assigner, Assigner::Tumbling { .. }) || window.time != WindowTime::Event {
+                    return unknown("windows that are not tumbling in event time");
+                }
+                let PlannedWindowFunction::Aggregate(aggregates) = &planned.function else {
+                    return unknown("a function that is not aggregates");
+                };
+                if !planned.has_bounds {
+                    return unknown("results that do not show their bounds");
                 }
                 if !matches!(window.trigger, None | Some(Trigger::EventTime)) || window.evictor.is_some() {
                     return unknown("a trigger or evictor");
@@ -47,6 +52,7 @@ pub(super) fn stages(plan: &Plan) -> Result<(), ModelError> {
                 order(plan, stage, aggregates)?;
             }
             PlannedOperation::Aggregate { aggregates, .. } => order(plan, stage, aggregates)?,
+            _ => return Err(ModelError::not_modelled(&stage.name, "an operation")),
         }
         if stage.inputs.iter().any(|input| interleaved_updates(plan, *input).is_some()) {
             let why = "its input is the updates of several sources or splits".to_owned();
@@ -73,6 +79,7 @@ fn splits(kind: &SourceKind) -> u32 {
         SourceKind::Csv(_) => 1,
         SourceKind::Generator(generator) => generator.splits,
         SourceKind::Collection(collection) => collection.splits,
+        SourceKind::Script(_) => 1,
     }
 }
 
@@ -96,7 +103,7 @@ pub(super) fn is_sequential(plan: &Plan, stage: &PlannedStage) -> bool {
                 PlannedOperation::Filter { .. } | PlannedOperation::Map { .. } => {
                     exchanges_of_stage(plan, input) == 0 && is_sequential(plan, input)
                 }
-                PlannedOperation::Window { .. } | PlannedOperation::Aggregate { .. } => false,
+                _ => false,
             }
         }
     }
@@ -109,10 +116,7 @@ pub(super) fn interleaved_updates(plan: &Plan, stream: Stream) -> Option<usize> 
         PlannedOperation::Aggregate { emit: Emit::Updates, .. } if !is_sequential(plan, &plan.stages[index]) => {
             Some(index)
         }
-        PlannedOperation::Aggregate { .. }
-        | PlannedOperation::Window { .. }
-        | PlannedOperation::Filter { .. }
-        | PlannedOperation::Map { .. } => None,
+        _ => None,
     }
 }
 
@@ -123,7 +127,7 @@ fn ends_of_time(plan: &Plan, stream: Stream) -> bool {
         PlannedOperation::Aggregate { emit: Emit::Updates, .. }
         | PlannedOperation::Filter { .. }
         | PlannedOperation::Map { .. } => plan.stages[index].inputs.iter().any(|input| ends_of_time(plan, *input)),
-        PlannedOperation::Window { .. } => false,
+        _ => false,
     }
 }
 
@@ -131,10 +135,8 @@ fn ends_of_time(plan: &Plan, stream: Stream) -> bool {
 pub(super) fn holds_back(plan: &Plan, stream: Stream) -> bool {
     let Stream::Stage(index) = stream else { return false };
     match &plan.stages[index].operation {
-        PlannedOperation::Window { .. } | PlannedOperation::Aggregate { emit: Emit::Final, .. } => true,
-        PlannedOperation::Aggregate { emit: Emit::Updates, .. }
-        | PlannedOperation::Filter { .. }
-        | PlannedOperation::Map { .. } => plan.stages[index].inputs.iter().any(|input| holds_back(plan, *input)),
+        PlannedOperation::Window(_) | PlannedOperation::Aggregate { emit: Emit::Final, .. } => true,
+        _ => plan.stages[index].inputs.iter().any(|input| holds_back(plan, *input)),
     }
 }
 
@@ -144,10 +146,8 @@ fn exchanges(plan: &Plan, stream: Stream) -> u32 {
     match stream {
         Stream::Source(_) | Stream::Late(_) => 0,
         Stream::Stage(index) => match &plan.stages[index].operation {
-            PlannedOperation::Window { .. } | PlannedOperation::Aggregate { .. } => 0,
-            PlannedOperation::Filter { .. } | PlannedOperation::Map { .. } => {
-                exchanges_of_stage(plan, &plan.stages[index])
-            }
+            PlannedOperation::Window(_) | PlannedOperation::Aggregate { .. } => 0,
+            _ => exchanges_of_stage(plan, &plan.stages[index]),
         },
     }
 }
@@ -167,11 +167,8 @@ fn parallelism_of(plan: &Plan, stream: Stream) -> u32 {
         Stream::Source(index) => plan.sources[index].parallelism,
         Stream::Stage(index) | Stream::Late(index) => match &plan.stages[index].operation {
             // Windows without a key are one subtask.
-            PlannedOperation::Window { key, .. } if key.is_empty() => 1,
-            PlannedOperation::Window { .. }
-            | PlannedOperation::Aggregate { .. }
-            | PlannedOperation::Filter { .. }
-            | PlannedOperation::Map { .. } => plan.stages[index].parallelism,
+            PlannedOperation::Window(window) if window.key.is_empty() => 1,
+            _ => plan.stages[index].parallelism,
         },
     }
 }

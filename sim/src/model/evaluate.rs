@@ -131,8 +131,9 @@ impl Evaluation {
                     output.push(Arc::new(Record { row: row.map_err(fails)?, ..(*record).clone() }));
                 }
             }
-            PlannedOperation::Window { key, window, aggregates } => {
-                let Assigner::Tumbling { size, offset } = window.assigner else {
+            PlannedOperation::Window(window) => {
+                let (key, aggregates) = (&window.key, window.aggregates());
+                let Assigner::Tumbling { size, offset } = window.declared.assigner else {
                     return Err(ModelError::not_modelled(&stage.name, "windows that are not tumbling"));
                 };
                 let window_of = |record: &Record| {
@@ -150,6 +151,7 @@ impl Evaluation {
                 let updates = if check::is_sequential(plan, stage) { Updates::InOrder } else { Updates::Interleaved };
                 output = self.update(stage, &input, (key, aggregates), updates)?;
             }
+            _ => return Err(ModelError::not_modelled(&stage.name, "an operation")),
         }
         Ok(output)
     }

@@ -21,9 +21,15 @@ pub(super) fn results(aggregates: &[Aggregate], rows: &[Vec<Datum>]) -> Vec<Opti
 pub(super) fn depends_on_order(aggregate: &Aggregate) -> bool {
     let is_float = aggregate.argument.as_ref().is_some_and(|argument| argument.field_type() == FieldType::Float);
     match aggregate.function {
-        AggregateFunction::First | AggregateFunction::Last | AggregateFunction::List => true,
+        AggregateFunction::First
+        | AggregateFunction::Last
+        | AggregateFunction::List
+        | AggregateFunction::StringAgg
+        | AggregateFunction::Firings
+        | AggregateFunction::KeyFirings
+        | AggregateFunction::Watermark => true,
         AggregateFunction::Sum | AggregateFunction::Average => is_float,
-        AggregateFunction::Count | AggregateFunction::Min | AggregateFunction::Max => false,
+        AggregateFunction::Count | AggregateFunction::Min | AggregateFunction::Max | AggregateFunction::Median => false,
     }
 }
 
@@ -38,9 +44,19 @@ fn result(aggregate: &Aggregate, values: &[&Datum]) -> Option<Datum> {
         AggregateFunction::Last => (*last).clone(),
         AggregateFunction::Min => (*values.iter().min()?).clone(),
         AggregateFunction::Max => (*values.iter().max()?).clone(),
-        AggregateFunction::List => {
+        AggregateFunction::List | AggregateFunction::StringAgg => {
             let text = |value: &&Datum| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            Datum::text(values.iter().map(text).collect::<Vec<_>>().join(","))
+            let list = aggregate.function == AggregateFunction::List;
+            let separator = if list { "," } else { aggregate.separators.values.as_str() };
+            Datum::text(values.iter().map(text).collect::<Vec<_>>().join(separator))
+        }
+        AggregateFunction::Median => {
+            let mut sorted = values.to_vec();
+            sorted.sort_unstable();
+            sorted[(sorted.len() - 1) / 2].clone()
+        }
+        AggregateFunction::Firings | AggregateFunction::KeyFirings | AggregateFunction::Watermark => {
+            unreachable!("the model has no functions that see windows")
         }
         AggregateFunction::Sum => match total(values) {
             Total::Int(sum) => Datum::Int(i64::try_from(sum).ok()?),

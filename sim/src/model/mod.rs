@@ -183,10 +183,9 @@ impl Model {
     /// The stages that keep state, with their aggregates.
     pub fn folding_stages(&self) -> BTreeMap<OperatorUid, &[Aggregate]> {
         let folding = self.plan.stages.iter().filter_map(|stage| match &stage.operation {
-            PlannedOperation::Window { aggregates, .. } | PlannedOperation::Aggregate { aggregates, .. } => {
-                Some((layout::uid(&stage.name), aggregates.as_slice()))
-            }
-            PlannedOperation::Filter { .. } | PlannedOperation::Map { .. } => None,
+            PlannedOperation::Window(window) => Some((layout::uid(&stage.name), window.aggregates())),
+            PlannedOperation::Aggregate { aggregates, .. } => Some((layout::uid(&stage.name), aggregates.as_slice())),
+            _ => None,
         });
         folding.collect()
     }
@@ -195,7 +194,7 @@ impl Model {
     pub fn running_aggregates(&self) -> BTreeSet<OperatorUid> {
         let running = self.plan.stages.iter().filter(|stage| match &stage.operation {
             PlannedOperation::Aggregate { emit, .. } => *emit == Emit::Updates,
-            PlannedOperation::Window { .. } | PlannedOperation::Filter { .. } | PlannedOperation::Map { .. } => false,
+            _ => false,
         });
         running.map(|stage| layout::uid(&stage.name)).collect()
     }

@@ -48,6 +48,7 @@ pub(super) fn of_source(source: &PlannedSource) -> Result<SourceRecords, ModelEr
 fn rows(source: &PlannedSource) -> Result<Vec<Vec<Row>>, ModelError> {
     match &source.kind {
         SourceKind::Csv(_) => Err(ModelError::not_modelled(&source.name, "files")),
+        SourceKind::Script(_) => Err(ModelError::not_modelled(&source.name, "a script")),
         SourceKind::Generator(generator) => {
             let Some(count) = generator.count else {
                 return Err(ModelError::not_modelled(&source.name, "a generator that never ends"));

@@ -8,7 +8,7 @@ use tidegate::{
     pipeline::{
         AggregateOperation, Assigner, Assignment, Checkpoint, CollectionSource, Datum, Delivery, Emit, EventTime,
         Field, FieldType, FileSink, Format, GeneratorSource, LateRecords, Operation, Pipeline, Row, Sink, SinkKind,
-        Source, SourceKind, Stage, WindowOperation,
+        Source, SourceKind, Stage, WindowFunction, WindowOperation,
     },
     row,
     window::TimeWindow,
@@ -201,7 +201,10 @@ fn pipelines_without_one_right_result_are_refused() {
     let late = WindowOperation { late_records: LateRecords::SideOutput, ..window() };
     assert!(matches!(refused(windowed(collection("events", rows(), 1), late)), ModelError::NotModelled { .. }));
 
-    let first = WindowOperation { aggregates: vec![Assignment::new("first", "first(value)")], ..window() };
+    let first = WindowOperation {
+        function: WindowFunction::Aggregate(vec![Assignment::new("first", "first(value)")]),
+        ..window()
+    };
     assert!(Model::new(&windowed(collection("events", rows(), 1), first.clone())).is_ok());
     assert!(matches!(refused(windowed(collection("events", rows(), 2), first)), ModelError::DependsOnOrder { .. }));
 

@@ -206,7 +206,12 @@ impl Updates {
                 AggregateFunction::Average
                 | AggregateFunction::First
                 | AggregateFunction::Last
-                | AggregateFunction::List => true,
+                | AggregateFunction::Median
+                | AggregateFunction::List
+                | AggregateFunction::StringAgg => true,
+                AggregateFunction::Firings | AggregateFunction::KeyFirings | AggregateFunction::Watermark => {
+                    unreachable!("a running aggregate sees no window")
+                }
             }
         })
     }

@@ -73,7 +73,7 @@ fn next_token(text: &str, at: usize, first: char) -> Result<(Token, usize), Expr
         return number(text, at);
     }
     if starts_name(first) {
-        let length = rest.find(|c| !continues_name(c)).unwrap_or(rest.len());
+        let length = name_length(rest);
         let word = &rest[..length];
         let keyword = KEYWORDS.iter().find(|keyword| keyword.eq_ignore_ascii_case(word));
         return Ok((keyword.map_or_else(|| Token::Name(word.to_owned()), |keyword| Token::Keyword(keyword)), length));
@@ -84,6 +84,16 @@ fn next_token(text: &str, at: usize, first: char) -> Result<(Token, usize), Expr
         ',' => Ok((Token::Symbol(","), 1)),
         _ => symbol(text, at, first),
     }
+}
+
+/// Parts of a name are joined by dots: `a.total`.
+fn name_length(rest: &str) -> usize {
+    let part = |from: usize| rest[from..].find(|c| !continues_name(c)).map_or(rest.len(), |length| from + length);
+    let mut length = part(0);
+    while rest[length..].starts_with('.') && rest[length + 1..].starts_with(starts_name) {
+        length = part(length + 1);
+    }
+    length
 }
 
 fn symbol(text: &str, at: usize, first: char) -> Result<(Token, usize), ExpressionError> {

@@ -1,9 +1,6 @@
-//! The shape of a pipeline in a file: flat tables in which much may be left out.
-//!
-//! A table of a kind (`type`, `op`, `kind`) has the options of all kinds here, so that serde knows where each
-//! value stands; the conversion to the model refuses those that do not belong to the table's kind.
+//! Values of a file that have a shape of their own: columns, seeds, names of inputs, expressions, options.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, fmt};
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
@@ -11,181 +8,7 @@ use serde::{
     ser::SerializeMap,
 };
 
-use super::{
-    duration,
-    model::{Assignment, Delivery, Emit, Format, KeyDistribution, LateRecords, OnBadRecord, OnMissingEventTime},
-    row::Row,
-    schema::FieldType,
-};
-use crate::config::CheckpointingMode;
-
-/// A whole file.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct PipelineFile {
-    pub(crate) name: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) parallelism: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) max_parallelism: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) checkpoint: Option<CheckpointFile>,
-    #[serde(default, skip_serializing_if = "ConfigFile::is_empty")]
-    pub(crate) config: ConfigFile,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) source: Vec<SourceFile>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) stage: Vec<StageFile>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) sink: Vec<SinkFile>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct CheckpointFile {
-    #[serde(with = "duration")]
-    pub(crate) interval: Duration,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) dir: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) mode: Option<CheckpointingMode>,
-}
-
-/// Declares a struct of options that may all be left out, with the names of those that are there.
-macro_rules! options {
-    ($(#[$doc:meta])* $name:ident { $($(#[$attribute:meta])* $field:ident $(as $rename:literal)?: $type:ty,)* }) => {
-        $(#[$doc])*
-        #[derive(Default, Serialize, Deserialize)]
-        #[serde(deny_unknown_fields)]
-        pub(crate) struct $name {
-            $(
-                $(#[$attribute])*
-                $(#[serde(rename = $rename)])?
-                #[serde(default, skip_serializing_if = "Option::is_none")]
-                pub(crate) $field: Option<$type>,
-            )*
-        }
-
-        impl $name {
-            /// The names of the options that are there.
-            pub(crate) fn present(&self) -> Vec<&'static str> {
-                let mut present = Vec::new();
-                $(
-                    if self.$field.is_some() {
-                        present.push(options!(@name $field $($rename)?));
-                    }
-                )*
-                present
-            }
-        }
-    };
-    (@name $field:ident) => { stringify!($field) };
-    (@name $field:ident $rename:literal) => { $rename };
-}
-
-options! {
-    /// A `[[source]]`.
-    SourceFile {
-        name: String,
-        kind as "type": String,
-        parallelism: u32,
-        path: String,
-        header: bool,
-        delimiter: char,
-        split_bytes: u64,
-        on_bad_record: OnBadRecord,
-        count: u64,
-        rate: u64,
-        keys: u64,
-        key_distribution: KeyDistribution,
-        start_ms: i64,
-        #[serde(with = "duration::optional")]
-        step: Duration,
-        #[serde(with = "duration::optional")]
-        disorder: Duration,
-        splits: u32,
-        seed: Seed,
-        event_time: String,
-        on_missing_event_time: OnMissingEventTime,
-        #[serde(with = "duration::optional")]
-        max_out_of_orderness: Duration,
-        #[serde(with = "duration::optional")]
-        idle_timeout: Duration,
-        columns: Vec<ColumnFile>,
-        rows: Vec<Row>,
-    }
-}
-
-options! {
-    /// A `[[stage]]`.
-    StageFile {
-        name: String,
-        op: String,
-        input: Inputs,
-        parallelism: u32,
-        condition: String,
-        key: Vec<String>,
-        emit: Emit,
-        #[serde(with = "duration::optional")]
-        allowed_lateness: Duration,
-        late_records: LateRecords,
-        assigner: AssignerFile,
-        trigger: TriggerFile,
-        evictor: EvictorFile,
-        fields: Assignments,
-        aggregate: Assignments,
-    }
-}
-
-options! {
-    /// A `[[sink]]`.
-    SinkFile {
-        name: String,
-        kind as "type": String,
-        input: Inputs,
-        parallelism: u32,
-        path: String,
-        format: Format,
-        delivery: Delivery,
-    }
-}
-
-options! {
-    /// `assigner = { kind = "tumbling", size = "1 h" }`.
-    AssignerFile {
-        kind: String,
-        #[serde(with = "duration::optional")]
-        size: Duration,
-        #[serde(with = "duration::optional")]
-        slide: Duration,
-        #[serde(with = "duration::optional")]
-        offset: Duration,
-        #[serde(with = "duration::optional")]
-        gap: Duration,
-    }
-}
-
-options! {
-    /// `trigger = { kind = "purging", inner = { kind = "count", n = 3 } }`.
-    TriggerFile {
-        kind: String,
-        n: u64,
-        #[serde(with = "duration::optional")]
-        interval: Duration,
-        inner: Box<TriggerFile>,
-    }
-}
-
-options! {
-    /// `evictor = { kind = "count", n = 10 }`.
-    EvictorFile {
-        kind: String,
-        n: u64,
-        #[serde(with = "duration::optional")]
-        size: Duration,
-        after: bool,
-    }
-}
+use crate::pipeline::{model::Assignment, schema::FieldType};
 
 /// `{ name = "dep_delay_min", type = "int", nullable = true }`.
 #[derive(Serialize, Deserialize)]
@@ -315,7 +138,7 @@ impl<'de> Deserialize<'de> for Assignments {
 pub(crate) struct ConfigFile(pub(crate) BTreeMap<String, String>);
 
 impl ConfigFile {
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
