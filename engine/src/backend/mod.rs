@@ -10,6 +10,8 @@
 
 mod access;
 pub mod memory;
+#[cfg(feature = "rocksdb")]
+pub mod rocksdb;
 mod table;
 
 pub use access::{KeyedContext, StateAccess, StateRegistry, ValueState};
@@ -18,8 +20,11 @@ pub use table::{Fold, Folded, ListTable, Lists, MapTable, Maps, Place, ValueTabl
 use std::{collections::BTreeMap, fmt, marker::PhantomData};
 
 use self::memory::MemoryBackend;
+#[cfg(feature = "rocksdb")]
+use self::rocksdb::RocksDbBackend;
 use crate::{
     codec::{Data, DecodeError},
+    config::StateBackend,
     error::{Error, ErrorKind},
     operator::OperatorContext,
     planted,
@@ -96,10 +101,20 @@ pub enum BackendError {
     /// The timers cannot be read.
     #[error(transparent)]
     Timers(#[from] TimerRestoreError),
+    /// The place where the state lives cannot be used.
+    #[error(transparent)]
+    Access(#[from] Error),
+    /// This program has no such backend.
+    #[error("this program was built without RocksDB")]
+    NotBuilt,
 }
 
 impl From<BackendError> for Error {
     fn from(error: BackendError) -> Self {
+        let error = match error {
+            BackendError::Access(error) => return error,
+            other => other,
+        };
         let (kind, hint) = match &error {
             BackendError::DuplicateState { .. } | BackendError::Descriptor(_) => {
                 (ErrorKind::Configuration, "give each state of an operator a name of its own")
@@ -119,6 +134,8 @@ impl From<BackendError> for Error {
                 ErrorKind::CorruptState,
                 "the hash of the key type or the maximal parallelism has changed since the checkpoint",
             ),
+            BackendError::NotBuilt => (ErrorKind::Configuration, crate::config::HOW_TO_BUILD_ROCKSDB),
+            BackendError::Access(_) => unreachable!("it is an error for users already"),
         };
         Self::new(kind, "cannot set up keyed state").with_source(error).with_hint(hint)
     }
@@ -165,6 +182,9 @@ impl<N, V> fmt::Debug for StateId<N, V> {
 pub enum KeyedStateBackend<K> {
     /// On the heap.
     Memory(MemoryBackend<K>),
+    /// In RocksDB.
+    #[cfg(feature = "rocksdb")]
+    RocksDb(RocksDbBackend<K>),
 }
 
 /// Calls a method of whichever backend it is.
@@ -172,6 +192,8 @@ macro_rules! on {
     ($backend:expr, $inner:ident => $call:expr) => {
         match $backend {
             Self::Memory($inner) => $call,
+            #[cfg(feature = "rocksdb")]
+            Self::RocksDb($inner) => $call,
         }
     };
 }
@@ -185,7 +207,17 @@ impl<K: Key> KeyedStateBackend<K> {
         let key_groups = KeyGroups::new(context.max_parallelism)?;
         let instance = ParallelInstance { index: context.subtask_index, parallelism: context.parallelism };
         let restored = restored.map(|snapshot| snapshot.keyed).unwrap_or_default();
-        Ok(Self::memory(key_groups, key_groups.range(instance), restored))
+        let range = key_groups.range(instance);
+        match &context.state_backend {
+            StateBackend::HashMap => Ok(Self::memory(key_groups, range, restored)),
+            #[cfg(feature = "rocksdb")]
+            StateBackend::RocksDb(options) => {
+                let restored = only_range(restored, range);
+                Ok(Self::RocksDb(RocksDbBackend::create(options, context, key_groups, range, restored)?))
+            }
+            #[cfg(not(feature = "rocksdb"))]
+            StateBackend::RocksDb(_) => Err(BackendError::NotBuilt),
+        }
     }
 
     /// A backend in memory, with what `restored` holds for the key groups of `range`.
@@ -203,7 +235,11 @@ impl<K: Key> KeyedStateBackend<K> {
         kind: StateKind,
     ) -> Result<StateId<N, V>, BackendError> {
         let meta = checked(descriptor, kind)?;
-        let index = on!(self, backend => backend.register::<N, V>(&descriptor.name, meta))?;
+        let index = match self {
+            Self::Memory(backend) => backend.register::<N, V>(&descriptor.name, meta)?,
+            #[cfg(feature = "rocksdb")]
+            Self::RocksDb(backend) => backend.register_values::<N, V>(&descriptor.name, meta)?,
+        };
         Ok(StateId::new(index))
     }
 
@@ -216,7 +252,11 @@ impl<K: Key> KeyedStateBackend<K> {
         descriptor: &StateDescriptor,
     ) -> Result<StateId<N, ListOf<T>>, BackendError> {
         let meta = checked(descriptor, StateKind::List)?;
-        let index = on!(self, backend => backend.register::<N, Vec<T>>(&descriptor.name, meta))?;
+        let index = match self {
+            Self::Memory(backend) => backend.register::<N, Vec<T>>(&descriptor.name, meta)?,
+            #[cfg(feature = "rocksdb")]
+            Self::RocksDb(backend) => backend.register_lists::<N, T>(&descriptor.name, meta)?,
+        };
         Ok(StateId::new(index))
     }
 
@@ -229,7 +269,11 @@ impl<K: Key> KeyedStateBackend<K> {
         descriptor: &StateDescriptor,
     ) -> Result<StateId<N, MapOf<UK, UV>>, BackendError> {
         let meta = checked(descriptor, StateKind::Map)?;
-        let index = on!(self, backend => backend.register::<N, BTreeMap<UK, UV>>(&descriptor.name, meta))?;
+        let index = match self {
+            Self::Memory(backend) => backend.register::<N, BTreeMap<UK, UV>>(&descriptor.name, meta)?,
+            #[cfg(feature = "rocksdb")]
+            Self::RocksDb(backend) => backend.register_maps::<N, UK, UV>(&descriptor.name, meta)?,
+        };
         Ok(StateId::new(index))
     }
 
@@ -249,6 +293,8 @@ impl<K: Key> KeyedStateBackend<K> {
     pub fn values<N: Namespace, V: Data>(&mut self, id: StateId<N, V>) -> ValueTable<'_, K, N, V> {
         match self {
             Self::Memory(backend) => ValueTable::Memory(backend.table_mut(id.index)),
+            #[cfg(feature = "rocksdb")]
+            Self::RocksDb(backend) => ValueTable::RocksDb(backend.table_mut(id.index)),
         }
     }
 
@@ -257,6 +303,8 @@ impl<K: Key> KeyedStateBackend<K> {
     pub fn lists<N: Namespace, T: Data>(&mut self, id: StateId<N, ListOf<T>>) -> ListTable<'_, K, N, T> {
         match self {
             Self::Memory(backend) => ListTable::Memory(backend.table_mut(id.index)),
+            #[cfg(feature = "rocksdb")]
+            Self::RocksDb(backend) => ListTable::RocksDb(backend.table_mut(id.index)),
         }
     }
 
@@ -268,6 +316,8 @@ impl<K: Key> KeyedStateBackend<K> {
     ) -> MapTable<'_, K, N, UK, UV> {
         match self {
             Self::Memory(backend) => MapTable::Memory(backend.table_mut(id.index)),
+            #[cfg(feature = "rocksdb")]
+            Self::RocksDb(backend) => MapTable::RocksDb(backend.table_mut(id.index)),
         }
     }
 
@@ -276,7 +326,11 @@ impl<K: Key> KeyedStateBackend<K> {
     /// # Errors
     /// If the backend cannot hold the moment.
     pub fn snapshot(&mut self) -> Result<AsyncKeyedSnapshot, BackendError> {
-        on!(self, backend => Ok(backend.snapshot()))
+        match self {
+            Self::Memory(backend) => Ok(backend.snapshot()),
+            #[cfg(feature = "rocksdb")]
+            Self::RocksDb(backend) => backend.snapshot(),
+        }
     }
 
     /// The state and the timers at this moment, as an operator returns them.
@@ -300,7 +354,11 @@ impl<K: Key> KeyedStateBackend<K> {
     /// # Errors
     /// If the backend cannot be read.
     pub fn entry_count(&self) -> Result<usize, BackendError> {
-        on!(self, backend => Ok(backend.entry_count()))
+        match self {
+            Self::Memory(backend) => Ok(backend.entry_count()),
+            #[cfg(feature = "rocksdb")]
+            Self::RocksDb(backend) => backend.entry_count(),
+        }
     }
 
     /// The job's key groups.
@@ -438,8 +496,9 @@ mod tests {
             let mut visit = |key: &u8| {
                 assert!(range.contains(key_groups().of_key(key)));
                 seen.push(*key);
+                Ok(())
             };
-            backend.values(sum).for_each(|key, (), _| Ok(visit(key))).unwrap();
+            backend.values(sum).for_each(|key, (), _| visit(key)).unwrap();
         }
         seen.sort_unstable();
         assert_eq!(seen, (0..100).collect::<Vec<u8>>());

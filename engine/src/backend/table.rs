@@ -6,6 +6,8 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 use super::memory::{CowTable, Slot};
+#[cfg(feature = "rocksdb")]
+use super::rocksdb::RocksDbTable;
 use crate::{
     codec::Data,
     error::Result,
@@ -215,18 +217,27 @@ pub trait Maps<K: Key, N: Namespace, UK: Data + Ord, UV: Data> {
 pub enum ValueTable<'a, K: Key, N: Namespace, V: Data> {
     /// On the heap.
     Memory(&'a mut CowTable<K, N, V>),
+    /// In RocksDB.
+    #[cfg(feature = "rocksdb")]
+    RocksDb(&'a mut RocksDbTable<K, N, V>),
 }
 
 /// The table of a state of lists.
 pub enum ListTable<'a, K: Key, N: Namespace, T: Data> {
     /// On the heap.
     Memory(&'a mut CowTable<K, N, Vec<T>>),
+    /// In RocksDB.
+    #[cfg(feature = "rocksdb")]
+    RocksDb(&'a mut RocksDbTable<K, N, Vec<T>>),
 }
 
 /// The table of a state of maps.
 pub enum MapTable<'a, K: Key, N: Namespace, UK: Data + Ord, UV: Data> {
     /// On the heap.
     Memory(&'a mut CowTable<K, N, BTreeMap<UK, UV>>),
+    /// In RocksDB.
+    #[cfg(feature = "rocksdb")]
+    RocksDb(&'a mut RocksDbTable<K, N, BTreeMap<UK, UV>>),
 }
 
 /// Calls a method of whichever table it is.
@@ -234,6 +245,8 @@ macro_rules! on {
     ($table:expr, $inner:ident => $call:expr) => {
         match $table {
             Self::Memory($inner) => $call,
+            #[cfg(feature = "rocksdb")]
+            Self::RocksDb($inner) => $call,
         }
     };
 }
