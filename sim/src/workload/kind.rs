@@ -378,7 +378,8 @@ impl AssignerKind {
 }
 
 impl TriggerKind {
-    fn name(self) -> &'static str {
+    /// The part of a kind's name.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Own => "own",
             Self::Count => "count",
@@ -392,7 +393,8 @@ impl TriggerKind {
 }
 
 impl FunctionKind {
-    fn name(self) -> &'static str {
+    /// The part of a kind's name.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Aggregate => "aggregate",
             Self::Reduce => "reduce",
