@@ -10,7 +10,7 @@ mod windows;
 
 use std::time::Duration;
 
-use rand::{Rng as _, seq::SliceRandom as _};
+use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 use tidegate::pipeline::{
     AggregateOperation, Assigner, Assignment, Checkpoint, Emit, EventTime, FileSink, Format, GeneratorSource,
@@ -60,6 +60,18 @@ impl Backend {
             Self::Memory => "memory",
             Self::Rocksdb => "rocksdb",
         }
+    }
+
+    /// The backend of a name.
+    ///
+    /// # Errors
+    /// If there is none, or this build lacks it.
+    pub fn named(name: &str) -> Result<Self, String> {
+        let available = Self::available();
+        available.iter().copied().find(|backend| backend.name() == name).ok_or_else(|| {
+            let known = available.iter().map(|backend| backend.name()).collect::<Vec<_>>().join(", ");
+            format!("this build has no backend {name:?}; it has: {known}")
+        })
     }
 
     /// The value of the option `state.backend.type`.
@@ -234,7 +246,6 @@ impl Workload {
         self.keys = random.gen_range(1..=5);
         self.disorder_ms = if random.gen_bool(0.4) { 0 } else { random.gen_range(1..=800) };
         self.checkpoint_interval_ms = random.gen_range(800..=2_500);
-        self.backend = *Backend::available().choose(&mut random).unwrap_or(&Backend::Memory);
     }
 
     /// The pipeline that follows.
