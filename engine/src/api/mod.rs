@@ -40,13 +40,19 @@ pub use stream::{DataStream, StreamSink};
 pub use windowed_stream::WindowedStream;
 
 pub use crate::{
-    backend::{KeyedContext, StateRegistry, ValueState},
+    backend::{
+        AggregatingState, KeyedContext, KeyedState, ListState, MapState, ReducingState, StateRegistry, ValueState,
+    },
     operator::{
         BroadcastContext, BroadcastState, BroadcastStates, JoinContext, KeyedBroadcastProcessFunction,
         KeyedCoProcessFunction, KeyedProcessFunction, OutputTag, ProcessContext, ProcessWindowFunction,
         ReadOnlyContext, TimestampedCollector, WindowContext,
     },
-    state::{AggregateFunction, Key, KeyRef, ReduceFunction, ValueStateDescriptor},
+    state::{
+        AggregateFunction, AggregatingStateDescriptor, CleanupRun, Key, KeyRef, ListStateDescriptor,
+        MapStateDescriptor, ReduceFunction, ReducingStateDescriptor, StateTtlConfig, TtlUpdate, TtlVisibility,
+        ValueStateDescriptor,
+    },
     time::{TimeDomain, WatermarkStrategy},
     window::{TimeWindow, TumblingWindows},
 };

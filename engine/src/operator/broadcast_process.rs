@@ -188,7 +188,7 @@ where
         let (keyed, broadcast) = self.running.as_mut().expect(OPENED);
         for StreamRecord { value, timestamp } in batch {
             let key = self.key_selector.key(&value).into_owned();
-            let keyed = keyed.context(&key, timestamp, out);
+            let keyed = keyed.begin_record(&key, timestamp, out)?;
             self.function.process_element(value, &mut ReadOnlyContext { keyed, broadcast })?;
         }
         Ok(())

@@ -108,7 +108,7 @@ where
         let running = self.running.as_mut().expect(OPENED);
         for StreamRecord { value, timestamp } in batch {
             let key = self.selectors.0.key(&value).into_owned();
-            self.function.process_first(value, &mut running.context(&key, timestamp, out))?;
+            self.function.process_first(value, &mut running.begin_record(&key, timestamp, out)?)?;
         }
         Ok(())
     }
@@ -117,7 +117,7 @@ where
         let running = self.running.as_mut().expect(OPENED);
         for StreamRecord { value, timestamp } in batch {
             let key = self.selectors.1.key(&value).into_owned();
-            self.function.process_second(value, &mut running.context(&key, timestamp, out))?;
+            self.function.process_second(value, &mut running.begin_record(&key, timestamp, out)?)?;
         }
         Ok(())
     }

@@ -88,7 +88,7 @@ impl<S: KeySelector<F::In, Key = F::Key>, F: KeyedProcessFunction> Operator for 
         let running = self.running.as_mut().expect(OPENED);
         for StreamRecord { value, timestamp } in batch {
             let key = self.key_selector.key(&value).into_owned();
-            self.function.process_element(value, &mut running.context(&key, timestamp, out))?;
+            self.function.process_element(value, &mut running.begin_record(&key, timestamp, out)?)?;
         }
         Ok(())
     }

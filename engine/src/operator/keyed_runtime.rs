@@ -101,8 +101,18 @@ impl<K: Key> KeyedRuntime<K> {
         StateRegistry::new(&mut self.backend)
     }
 
-    /// The context of a value or an event-time timer of this key.
-    pub(super) fn context<'a, Out>(
+    /// The context of a value of this key.
+    pub(super) fn begin_record<'a, Out>(
+        &'a mut self,
+        key: &'a K,
+        timestamp: Timestamp,
+        out: &'a mut Collector<Out>,
+    ) -> Result<ProcessContext<'a, K, Out>> {
+        self.backend.begin_record(self.processing_time)?;
+        Ok(self.context(key, timestamp, out))
+    }
+
+    fn context<'a, Out>(
         &'a mut self,
         key: &'a K,
         timestamp: Timestamp,
