@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     checkpoint::{AlignerAction, AlignerInput, BarrierHandler},
-    config::JobConfig,
+    config::{BackgroundWork, JobConfig, RocksDbOptions, StateBackend},
     connector::{ReadStatus, SinkContext, SourceContext},
     env::{Env, channel::mpsc},
     error::{Error, ErrorKind, Result},
@@ -194,7 +194,7 @@ impl Subtask {
             subtask_index: subtask.index,
             parallelism,
             max_parallelism,
-            state_backend: self.config.state_backend.clone(),
+            state_backend: self.state_backend(),
             processing_time: self.env.now(),
             reporter: self.reporter.clone(),
         };
@@ -222,6 +222,17 @@ impl Subtask {
         }
         self.fact(Moment::After, Step::Restore, checkpoint_id).await?;
         self.report(TaskReport::Running(self.execution)).await
+    }
+
+    /// As configured, except that in a simulation nothing may depend on when threads of RocksDB get to run.
+    fn state_backend(&self) -> StateBackend {
+        match &self.config.state_backend {
+            StateBackend::RocksDb(options) if self.env.is_simulated() => {
+                let background_work = BackgroundWork::AtSnapshots;
+                StateBackend::RocksDb(RocksDbOptions { background_work, ..options.clone() })
+            }
+            configured => configured.clone(),
+        }
     }
 
     async fn run_loop(&mut self) -> Result<TaskEnd> {
