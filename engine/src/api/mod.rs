@@ -42,11 +42,17 @@ pub use stream::{DataStream, StreamSink};
 pub use windowed_stream::WindowedStream;
 
 pub use crate::{
-    backend::{KeyedContext, StateRegistry, ValueState},
+    backend::{
+        AggregatingState, KeyedContext, KeyedState, ListState, MapState, ReducingState, StateRegistry, ValueState,
+    },
     operator::{
         KeyedProcessFunction, OutputTag, ProcessContext, ProcessWindowFunction, TimestampedCollector, WindowContext,
     },
-    state::{AggregateFunction, Key, KeyRef, ReduceFunction, ValueStateDescriptor},
+    state::{
+        AggregateFunction, AggregatingStateDescriptor, CleanupRun, Key, KeyRef, ListStateDescriptor,
+        MapStateDescriptor, ReduceFunction, ReducingStateDescriptor, StateTtlConfig, TtlUpdate, TtlVisibility,
+        ValueStateDescriptor,
+    },
     time::{TimeDomain, WatermarkStrategy},
     window::{GlobalWindows, SessionWindows, SlidingWindows, TimeWindow, TumblingWindows, WindowAssigner},
 };

@@ -171,14 +171,19 @@ impl<S: KeySelector<F::In, Key = F::Key>, F: KeyedProcessFunction> Operator for 
         let mut backend = KeyedStateBackend::open(context, restored)?;
         let timers = backend.timers()?;
         self.function.open(&mut StateRegistry::new(&mut backend))?;
-        self.running = Some(Running { backend, timers, processing_time: Timestamp::MIN });
+        self.running = Some(Running { backend, timers, processing_time: context.processing_time });
         Ok(())
+    }
+
+    fn set_processing_time(&mut self, now: Timestamp) {
+        self.running.as_mut().expect(OPENED).processing_time = now;
     }
 
     fn process(&mut self, batch: Batch<F::In>, out: &mut Collector<F::Out>) -> Result<()> {
         let running = self.running.as_mut().expect(OPENED);
         for StreamRecord { value, timestamp } in batch {
             let key = self.key_selector.key(&value).into_owned();
+            running.backend.begin_record(running.processing_time)?;
             let mut context = running.context(&key, timestamp, out);
             self.function.process_element(value, &mut context)?;
         }
