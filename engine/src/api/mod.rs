@@ -24,15 +24,19 @@
 //! Closures are cloned for each subtask and must depend on nothing but their input; what shall survive a failure
 //! belongs into state.
 
+mod all_windowed_stream;
 mod builder;
 mod connected_streams;
 mod environment;
+mod evicting_windowed_stream;
 mod keyed_stream;
 mod stream;
 mod windowed_stream;
 
+pub use all_windowed_stream::{EachCount, NoKey};
 pub use connected_streams::ConnectedStreams;
 pub use environment::StreamEnvironment;
+pub use evicting_windowed_stream::EvictingWindowedStream;
 pub use keyed_stream::KeyedStream;
 pub use stream::{DataStream, StreamSink};
 pub use windowed_stream::WindowedStream;
@@ -50,7 +54,7 @@ pub use crate::{
         ValueStateDescriptor,
     },
     time::{TimeDomain, WatermarkStrategy},
-    window::{TimeWindow, TumblingWindows},
+    window::{GlobalWindows, SessionWindows, SlidingWindows, TimeWindow, TumblingWindows, WindowAssigner},
 };
 
 #[cfg(test)]

@@ -16,7 +16,6 @@ mod test_harness;
 mod timestamped_collector;
 mod two_input;
 mod window;
-mod window_function;
 
 pub use chain::{ChainOutput, OperatorChain};
 pub use erased::{Emitted, ErasedOperator, erase, erase_two_input};
@@ -28,9 +27,9 @@ pub use map::MapOperator;
 pub use side_output::OutputTag;
 pub use timestamped_collector::TimestampedCollector;
 pub use two_input::{Input, TwoInputOperator};
-pub use window::{WINDOW_CONTENTS, WindowOperator};
-pub use window_function::{
-    Aggregate, FullWindow, Incremental, ProcessWindowFunction, Reduce, Then, WindowContext, WindowFunction,
+pub use window::{
+    Aggregate, Apply, AtFire, EmitResult, EvictingWindow, FullWindow, Incremental, MERGING_WINDOW_SET,
+    ProcessWindowFunction, Reduce, Then, WINDOW_CONTENTS, WindowContext, WindowError, WindowFunction, WindowOperator,
 };
 
 use std::sync::Arc;
