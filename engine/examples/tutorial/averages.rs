@@ -31,7 +31,9 @@ where
 }
 
 fn show<T: std::fmt::Debug>(results: Vec<(i64, T)>) -> Vec<Printed> {
-    harness::printed(results.into_iter().map(|result| (0, result)).collect(), |(key, value)| format!("({key},{value:?})"))
+    harness::printed(results.into_iter().map(|result| (0, result)).collect(), |(key, value)| {
+        format!("({key},{value:?})")
+    })
 }
 
 /// What becomes of the state when its average has been emitted.
@@ -261,7 +263,9 @@ pub fn reducing_state_printed() -> Result<Vec<Printed>> {
 
 pub fn aggregating_state_printed() -> Result<Vec<Printed>> {
     let contains = run(TWO_KEYS, AggregatingStateContains::new())?;
-    Ok(harness::printed(contains.into_iter().map(|result| (0, result)).collect(), |(key, text)| format!("({key},{text})")))
+    Ok(harness::printed(contains.into_iter().map(|result| (0, result)).collect(), |(key, text)| {
+        format!("({key},{text})")
+    }))
 }
 
 #[cfg(test)]
