@@ -90,7 +90,7 @@ pub fn count_window_max(readings: &[(&str, f64)]) -> Result<Vec<f64>> {
     }
 
     let readings = readings.iter().map(|(key, value)| ((*key).to_owned(), *value)).collect();
-    let results = harness::run(readings, 1, harness::timeless, |readings| {
+    let results = harness::run(readings, harness::timeless, |readings| {
         readings.key_by(|(key, _): &Reading| key.clone()).count_window(5).aggregate(OfReadings)
     })?;
     Ok(harness::values(results))
@@ -127,7 +127,7 @@ pub fn average_of_three(numbers: &[i64]) -> Result<Vec<f64>> {
         Ok(())
     };
     let results =
-        harness::run(numbers.to_vec(), 1, harness::timeless, |numbers| numbers.count_window_all(3).process(average))?;
+        harness::run(numbers.to_vec(), harness::timeless, |numbers| numbers.count_window_all(3).process(average))?;
     Ok(harness::values(results))
 }
 
