@@ -31,7 +31,7 @@ impl<T: Data, S: KeySelector<T> + Clone + Sync> KeyedStream<T, S> {
     }
 
     /// Groups the records of a key into windows.
-    pub fn window<A: WindowAssigner + Clone + Sync>(&self, assigner: A) -> WindowedStream<T, S, A> {
+    pub fn window<A: WindowAssigner<T> + Clone + Sync>(&self, assigner: A) -> WindowedStream<T, S, A> {
         WindowedStream::new(self.stream.clone(), self.selector.clone(), assigner)
     }
 }
