@@ -28,6 +28,7 @@ mod builder;
 mod connected_streams;
 mod environment;
 mod keyed_stream;
+mod process;
 mod stream;
 mod windowed_stream;
 
@@ -42,7 +43,9 @@ pub use crate::{
         AggregatingState, KeyedContext, KeyedState, ListState, MapState, ReducingState, StateRegistry, ValueState,
     },
     operator::{
-        KeyedProcessFunction, OutputTag, ProcessContext, ProcessWindowFunction, TimestampedCollector, WindowContext,
+        CheckpointedFunction, FunctionContext, FunctionInitializationContext, FunctionSnapshotContext,
+        KeyedProcessFunction, OperatorListState, OutputTag, ProcessContext, ProcessFunction, ProcessWindowFunction,
+        TimestampedCollector, WindowContext,
     },
     state::{
         AggregateFunction, AggregatingStateDescriptor, CleanupRun, Key, KeyRef, ListStateDescriptor,

@@ -4,12 +4,15 @@
 //! All of an operator's work is synchronous: it computes. Input and output belong to the task's shell.
 
 mod chain;
+mod checkpointed;
 mod erased;
 mod filter;
 mod flat_map;
 mod keyed_process;
 mod keyed_reduce;
 mod map;
+mod operator_state;
+mod process;
 mod side_output;
 #[cfg(test)]
 mod test_harness;
@@ -19,12 +22,17 @@ mod window;
 mod window_function;
 
 pub use chain::{ChainOutput, OperatorChain};
+pub use checkpointed::{
+    CheckpointedFunction, FunctionInitializationContext, FunctionSnapshotContext, FunctionState, FunctionStateSetup,
+};
 pub use erased::{Emitted, ErasedOperator, erase, erase_two_input};
 pub use filter::FilterOperator;
 pub use flat_map::FlatMapOperator;
 pub use keyed_process::{KeyedProcessFunction, KeyedProcessOperator, ProcessContext};
 pub use keyed_reduce::{KeyedReduceOperator, REDUCED};
 pub use map::MapOperator;
+pub use operator_state::{OperatorListState, OperatorStateAccess, OperatorStateStore};
+pub use process::{FunctionContext, ProcessFunction, ProcessOperator};
 pub use side_output::OutputTag;
 pub use timestamped_collector::TimestampedCollector;
 pub use two_input::{Input, TwoInputOperator};
@@ -122,6 +130,8 @@ pub struct OperatorContext {
     pub max_parallelism: u32,
     /// Where keyed state lives.
     pub state_backend: StateBackend,
+    /// The checkpoint that the job was restored from.
+    pub restored_checkpoint_id: Option<CheckpointId>,
     /// The processing time as the operator is opened.
     pub processing_time: Timestamp,
     /// States facts about the subtask.
