@@ -88,6 +88,9 @@ pub struct CheckpointConfig {
     pub storage: CheckpointStorageConfig,
     /// State of at most this many bytes goes into `_metadata` itself (`execution.checkpointing.data-inline-threshold`).
     pub inline_threshold_bytes: usize,
+    /// Most bytes that one operator of one subtask may keep in the job manager's memory. Flink has no option for it
+    /// either (`MemoryStateBackend(maxStateSize)`, `DEFAULT_MAX_STATE_SIZE`).
+    pub memory_state_bytes_max: usize,
 }
 
 impl Default for CheckpointConfig {
@@ -102,6 +105,7 @@ impl Default for CheckpointConfig {
             retained: 1,
             storage: CheckpointStorageConfig::JobManager,
             inline_threshold_bytes: 20 * 1024,
+            memory_state_bytes_max: 5 << 20,
         }
     }
 }

@@ -24,16 +24,22 @@
 //! Closures are cloned for each subtask and must depend on nothing but their input; what shall survive a failure
 //! belongs into state.
 
+mod all_windowed_stream;
 mod builder;
 mod connected_streams;
 mod environment;
+mod evicting_windowed_stream;
+mod joined_streams;
 mod keyed_stream;
 mod process;
 mod stream;
 mod windowed_stream;
 
-pub use connected_streams::ConnectedStreams;
+pub use all_windowed_stream::{EachCount, NoKey};
+pub use connected_streams::{BroadcastConnectedStream, ConnectedStreams, KeyedConnectedStreams};
 pub use environment::StreamEnvironment;
+pub use evicting_windowed_stream::EvictingWindowedStream;
+pub use joined_streams::{IntervalJoin, IntervalJoined};
 pub use keyed_stream::KeyedStream;
 pub use stream::{DataStream, StreamSink};
 pub use windowed_stream::WindowedStream;
@@ -43,9 +49,10 @@ pub use crate::{
         AggregatingState, KeyedContext, KeyedState, ListState, MapState, ReducingState, StateRegistry, ValueState,
     },
     operator::{
-        CheckpointedFunction, FunctionContext, FunctionInitializationContext, FunctionSnapshotContext,
-        KeyedProcessFunction, OperatorListState, OutputTag, ProcessContext, ProcessFunction, ProcessWindowFunction,
-        TimestampedCollector, WindowContext,
+        BroadcastContext, BroadcastState, BroadcastStates, CheckpointedFunction, FunctionContext,
+        FunctionInitializationContext, FunctionSnapshotContext, JoinContext, KeyedBroadcastProcessFunction,
+        KeyedCoProcessFunction, KeyedProcessFunction, OperatorListState, OutputTag, ProcessContext, ProcessFunction,
+        ProcessWindowFunction, ReadOnlyContext, TimestampedCollector, WindowContext,
     },
     state::{
         AggregateFunction, AggregatingStateDescriptor, CleanupRun, Key, KeyRef, ListStateDescriptor,
@@ -53,7 +60,7 @@ pub use crate::{
         ValueStateDescriptor,
     },
     time::{TimeDomain, WatermarkStrategy},
-    window::{TimeWindow, TumblingWindows},
+    window::{GlobalWindows, SessionWindows, SlidingWindows, TimeWindow, TumblingWindows, WindowAssigner},
 };
 
 #[cfg(test)]

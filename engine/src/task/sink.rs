@@ -18,6 +18,7 @@ use crate::{
     record::AnyBatch,
     sink::{LedgerState, TransactionLedger},
     state::ParallelInstance,
+    time::Timestamp,
 };
 
 /// A sink whose record type is erased.
@@ -27,6 +28,11 @@ pub trait ErasedSink: Send {
     async fn open(&mut self, context: &SinkContext, restored: Option<OperatorSnapshot>) -> Result<()>;
     /// Writes records.
     async fn write(&mut self, batch: AnyBatch) -> Result<()>;
+    /// The watermark has reached the sink.
+    async fn write_watermark(&mut self, watermark: Timestamp) -> Result<()> {
+        let _ = watermark;
+        Ok(())
+    }
     /// The cut of a checkpoint: everything written before it is durable when this returns.
     async fn snapshot(&mut self, checkpoint_id: CheckpointId) -> Result<AsyncSnapshot>;
     /// A checkpoint is complete: what belongs to it becomes visible.
@@ -217,6 +223,10 @@ impl<S: PlainSink> ErasedSink for Plain<S> {
 
     async fn write(&mut self, batch: AnyBatch) -> Result<()> {
         self.0.write(batch.into_typed()).await
+    }
+
+    async fn write_watermark(&mut self, watermark: Timestamp) -> Result<()> {
+        self.0.write_watermark(watermark).await
     }
 
     async fn snapshot(&mut self, _checkpoint_id: CheckpointId) -> Result<AsyncSnapshot> {

@@ -100,6 +100,8 @@ pub struct JobManager {
     /// The operators of which such state has lists for every subtask.
     unions: BTreeMap<CheckpointId, BTreeSet<OperatorUid>>,
     triggered_at: BTreeMap<CheckpointId, Timestamp>,
+    /// Why a subtask could not take part in a checkpoint, in its own words.
+    last_decline: Option<(CheckpointId, String)>,
     /// What a recovery starts from.
     restore: Option<Restore>,
     /// A checkpoint that the user gave, for a job without one of its own.
@@ -295,6 +297,7 @@ impl JobManager {
             members: BTreeMap::new(),
             states: BTreeMap::new(),
             unions: BTreeMap::new(),
+            last_decline: None,
             triggered_at: BTreeMap::new(),
             restore: None,
             given: leadership.given.clone(),
