@@ -24,14 +24,16 @@ pub fn run<F>(readings: &[Reading], function: F) -> Result<Vec<F::Out>>
 where
     F: KeyedProcessFunction<Key = i64, In = Reading> + Clone + Sync,
 {
-    let results = harness::run(readings.to_vec(), 1, harness::timeless, |readings| {
+    let results = harness::run(readings.to_vec(), harness::timeless, |readings| {
         readings.key_by(|(key, _): &Reading| *key).process(function.clone())
     })?;
     Ok(harness::values(results))
 }
 
 fn show<T: std::fmt::Debug>(results: Vec<(i64, T)>) -> Vec<Printed> {
-    harness::printed(results.into_iter().map(|result| (0, result)).collect(), |(key, value)| format!("({key},{value:?})"))
+    harness::printed(results.into_iter().map(|result| (0, result)).collect(), |(key, value)| {
+        format!("({key},{value:?})")
+    })
 }
 
 /// What becomes of the state when its average has been emitted.
@@ -261,7 +263,9 @@ pub fn reducing_state_printed() -> Result<Vec<Printed>> {
 
 pub fn aggregating_state_printed() -> Result<Vec<Printed>> {
     let contains = run(TWO_KEYS, AggregatingStateContains::new())?;
-    Ok(harness::printed(contains.into_iter().map(|result| (0, result)).collect(), |(key, text)| format!("({key},{text})")))
+    Ok(harness::printed(contains.into_iter().map(|result| (0, result)).collect(), |(key, text)| {
+        format!("({key},{text})")
+    }))
 }
 
 #[cfg(test)]
