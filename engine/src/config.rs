@@ -34,7 +34,24 @@ pub struct RocksDbOptions {
     pub incremental: bool,
     /// Where the databases lie; empty is the process's temporary directory (`state.backend.rocksdb.localdir`).
     pub local_directories: Vec<PathBuf>,
+    /// When RocksDB merges its files. A simulation sets this itself.
+    pub background_work: BackgroundWork,
 }
+
+/// When RocksDB does the work that no call waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BackgroundWork {
+    /// Whenever it sees fit, on threads of its own.
+    #[default]
+    Automatic,
+    /// While a snapshot is taken, so that the same calls make the same files.
+    AtSnapshots,
+}
+
+/// What to do when a program without RocksDB is asked for it.
+pub const HOW_TO_BUILD_ROCKSDB: &str = "build it with `cargo build --release --package tidegate --features rocksdb` \
+     (half an hour of C++, once), or choose `state.backend.type: hashmap`";
 
 /// Where checkpoints are kept.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -71,6 +88,9 @@ pub struct CheckpointConfig {
     pub storage: CheckpointStorageConfig,
     /// State of at most this many bytes goes into `_metadata` itself (`execution.checkpointing.data-inline-threshold`).
     pub inline_threshold_bytes: usize,
+    /// Most bytes that one operator of one subtask may keep in the job manager's memory. Flink has no option for it
+    /// either (`MemoryStateBackend(maxStateSize)`, `DEFAULT_MAX_STATE_SIZE`).
+    pub memory_state_bytes_max: usize,
 }
 
 impl Default for CheckpointConfig {
@@ -85,6 +105,7 @@ impl Default for CheckpointConfig {
             retained: 1,
             storage: CheckpointStorageConfig::JobManager,
             inline_threshold_bytes: 20 * 1024,
+            memory_state_bytes_max: 5 << 20,
         }
     }
 }

@@ -14,6 +14,12 @@ pub struct KeyedStream<T, S> {
     pub(super) selector: S,
 }
 
+impl<T, S: Clone> Clone for KeyedStream<T, S> {
+    fn clone(&self) -> Self {
+        Self { stream: self.stream.clone(), selector: self.selector.clone() }
+    }
+}
+
 impl<T: Data, S: KeySelector<T> + Clone + Sync> KeyedStream<T, S> {
     /// Calls a function with state and timers for each record.
     pub fn process<F>(&self, function: F) -> DataStream<F::Out>

@@ -14,7 +14,10 @@ use crate::{
     operator::{FilterOperator, FlatMapOperator, Input, MapOperator, Operator, OutputTag, TimestampedCollector, erase},
     record::decode_batch,
     state::{Key, KeySelector},
-    task::{self, SinkFactory, partitioner},
+    task::{
+        self, SinkFactory,
+        partitioner::{self, PartitionerFactory},
+    },
 };
 
 /// A stream of records of one type (Flink `DataStream`).
@@ -108,13 +111,26 @@ impl<T: Data> DataStream<T> {
         ConnectedStreams::new(self.clone(), second.clone())
     }
 
+    /// The same records, sent where the partitioner says.
+    fn shipped(&self, partitioner: &PartitionerFactory) -> Self {
+        let shipping = || Shipping::AllToAll(partitioner.clone());
+        let inputs = self.inputs.iter().map(|input| Connection { shipping: shipping(), ..input.clone() });
+        Self { inputs: inputs.collect(), ..self.clone() }
+    }
+
     /// Deals the records out to the subtasks of the next operator in turn.
     pub fn rebalance(&self) -> Self {
-        let inputs = self
-            .inputs
-            .iter()
-            .map(|input| Connection { shipping: Shipping::AllToAll(partitioner::rebalance::<T>()), ..input.clone() });
-        Self { inputs: inputs.collect(), ..self.clone() }
+        self.shipped(&partitioner::rebalance::<T>())
+    }
+
+    /// Sends a copy of each record to every subtask of the next operator.
+    pub fn broadcast(&self) -> Self {
+        self.shipped(&partitioner::broadcast())
+    }
+
+    /// Sends all records to the first subtask of the next operator.
+    pub fn global(&self) -> Self {
+        self.shipped(&partitioner::global())
     }
 
     /// Groups the records by key: all of a key meet in one subtask.
@@ -129,11 +145,7 @@ impl<T: Data> DataStream<T> {
     /// Groups the records by the key that a selector finds, for one that is costly to copy
     /// ([`KeyRef`](crate::state::KeyRef)).
     pub fn key_by_selector<S: KeySelector<T> + Clone + Sync>(&self, selector: S) -> KeyedStream<T, S> {
-        let inputs = self.inputs.iter().map(|input| Connection {
-            shipping: Shipping::AllToAll(partitioner::by_key::<T>(selector.clone())),
-            ..input.clone()
-        });
-        KeyedStream { stream: Self { inputs: inputs.collect(), ..self.clone() }, selector }
+        KeyedStream { stream: self.shipped(&partitioner::by_key::<T>(selector.clone())), selector }
     }
 
     /// Ends the stream in a sink without transactions; `make` is called once per subtask and attempt.

@@ -169,3 +169,56 @@ fn an_operator_reads_two_streams_of_different_types_to_the_end_of_both() {
     expected.sort();
     assert_eq!(told.sorted(), expected);
 }
+
+#[test]
+fn broadcast_records_reach_every_subtask_and_global_ones_the_first() {
+    let job = environment(3);
+    let numbers = job.from_source("numbers", CollectionSource::new((1..=10).collect()).with_splits(2), ascending());
+    let (everywhere, first) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+    for (stream, collected) in [(numbers.broadcast(), &everywhere), (numbers.global(), &first)] {
+        let sink = collected.clone();
+        let name = if Arc::ptr_eq(collected, &first) { "first" } else { "everywhere" };
+        stream.sink(name, move || CollectSink::new(sink.clone()));
+    }
+    run(&job).unwrap();
+    let sorted = |collected: &Collected<i64>| {
+        let collected = collected.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut values: Vec<_> = collected.iter().map(|(subtask, record)| (*subtask, record.value)).collect();
+        values.sort_unstable();
+        values
+    };
+    let to = |subtask| (1..=10).map(move |number| (subtask, number));
+    assert_eq!(sorted(&everywhere), (0..3).flat_map(to).collect::<Vec<_>>());
+    assert_eq!(sorted(&first), to(0).collect::<Vec<_>>());
+}
+
+/// Lets through what is not behind the watermark.
+struct InTime {
+    watermark: Timestamp,
+}
+
+impl Operator for InTime {
+    type In = i64;
+    type Out = i64;
+
+    fn process(&mut self, batch: Batch<i64>, out: &mut Collector<i64>) -> Result<()> {
+        out.collect_batch(batch.into_iter().filter(|record| record.timestamp > self.watermark).collect());
+        Ok(())
+    }
+    fn advance_watermark(&mut self, watermark: Timestamp, _out: &mut Collector<i64>) -> Result<()> {
+        self.watermark = watermark;
+        Ok(())
+    }
+}
+
+#[test]
+fn punctuated_watermarks_reach_the_operator_between_the_records() {
+    let job = environment(1);
+    let strategy = WatermarkStrategy::for_punctuated(|number: &i64, timestamp| (number % 10 == 0).then_some(timestamp))
+        .with_timestamp_assigner(|number: &i64| Timestamp(*number));
+    let numbers = job.from_source("numbers", CollectionSource::new(vec![5, 10, 7, 11, 20, 10, 21]), strategy);
+    let in_time = numbers.rebalance().transform("in time", || InTime { watermark: Timestamp::MIN });
+    let in_time = Gathered::of(&in_time, "gathered");
+    run(&job).unwrap();
+    assert_eq!(in_time.values(), [5, 10, 11, 20, 21]);
+}

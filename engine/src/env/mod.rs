@@ -202,6 +202,15 @@ impl Env {
         }
     }
 
+    /// Whether this is a simulated world: what draws on the machine underneath must do so at the same moments each time.
+    pub fn is_simulated(&self) -> bool {
+        match &self.0 {
+            World::Host(_) => false,
+            #[cfg(feature = "sim")]
+            World::Sim(_) => true,
+        }
+    }
+
     /// Random bits, from the operating system or from the seed.
     pub fn entropy(&self) -> u64 {
         match &self.0 {

@@ -3,6 +3,10 @@
 //! A key that Flink does not have is an error with the nearest name; so is a value that the engine cannot honour. Nothing
 //! is silently ignored. Defaults are Flink's (2.1).
 
+mod state_backend;
+#[cfg(test)]
+mod tests;
+
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use super::{
@@ -26,9 +30,12 @@ const fn known(key: &'static str, old: &'static [&'static str]) -> Known {
 const INTERVAL: &str = "execution.checkpointing.interval";
 const MODE: &str = "execution.checkpointing.mode";
 const DIRECTORY: &str = "execution.checkpointing.dir";
+const STORAGE: &str = "execution.checkpointing.storage";
+const INCREMENTAL: &str = "execution.checkpointing.incremental";
+const STATE_BACKEND: &str = "state.backend.type";
 const RESTART: &str = "restart-strategy.type";
 
-const KNOWN: [Known; 30] = [
+const KNOWN: [Known; 34] = [
     known("parallelism.default", &[]),
     known("pipeline.name", &[]),
     known("pipeline.max-parallelism", &[]),
@@ -41,8 +48,12 @@ const KNOWN: [Known; 30] = [
     known("execution.checkpointing.tolerable-failed-checkpoints", &[]),
     known("execution.checkpointing.num-retained", &["state.checkpoints.num-retained"]),
     known(DIRECTORY, &["state.checkpoints.dir"]),
-    known("execution.checkpointing.storage", &["state.checkpoint-storage"]),
+    known(STORAGE, &["state.checkpoint-storage"]),
+    known(INCREMENTAL, &["state.backend.incremental"]),
     known("execution.checkpointing.data-inline-threshold", &["state.storage.fs.memory-threshold"]),
+    known(STATE_BACKEND, &["state.backend"]),
+    known("state.backend.rocksdb.localdir", &[]),
+    known("io.tmp.dirs", &["taskmanager.tmp.dirs"]),
     known(RESTART, &["restart-strategy"]),
     known("restart-strategy.fixed-delay.attempts", &[]),
     known("restart-strategy.fixed-delay.delay", &[]),
@@ -62,10 +73,9 @@ const KNOWN: [Known; 30] = [
 ];
 
 /// Options of Flink for which the engine does one thing: values that mean it are accepted, any other is an error.
-const FIXED: [(&str, &[&str], &[&str]); 12] = [
+const FIXED: [(&str, &[&str], &[&str]); 11] = [
     ("execution.checkpointing.unaligned.enabled", &[], &["false"]),
     ("execution.checkpointing.checkpoints-after-tasks-finish", &[], &["true"]),
-    ("execution.checkpointing.incremental", &["state.backend.incremental"], &["false"]),
     ("execution.checkpointing.create-subdir", &["state.checkpoints.create-subdir"], &["true"]),
     (
         "execution.checkpointing.externalized-checkpoint-retention",
@@ -76,7 +86,7 @@ const FIXED: [(&str, &[&str], &[&str]); 12] = [
     ("execution.checkpointing.local-backup.enabled", &[], &["false"]),
     ("execution.state-recovery.from-local", &["state.backend.local-recovery"], &["false"]),
     ("execution.state-recovery.ignore-unclaimed-state", &["execution.savepoint.ignore-unclaimed-state"], &["false"]),
-    ("state.backend.type", &["state.backend"], &["hashmap"]),
+    ("state.backend.rocksdb.timer-service.factory", &[], &["HEAP"]),
     ("state.changelog.enabled", &[], &["false"]),
     ("jobmanager.execution.failover-strategy", &[], &["region", "full"]),
 ];
@@ -197,6 +207,7 @@ impl<'a> Options<'a> {
     }
 
     fn apply(&mut self, config: &mut JobConfig) {
+        self.state_backend(&mut config.state_backend);
         self.checkpoints(&mut config.checkpoints);
         self.restart(&mut config.restart);
         self.set("pipeline.auto-watermark-interval", &mut config.auto_watermark_interval, duration);
@@ -208,6 +219,7 @@ impl<'a> Options<'a> {
             let message = format!("`{given}` has no effect here");
             let hint = match key {
                 _ if key.starts_with("restart-strategy.") => "it belongs to another restart-strategy.type",
+                "state.backend.rocksdb.localdir" | "io.tmp.dirs" => "it belongs to state.backend.type: rocksdb",
                 _ => "see the other options",
             };
             self.problems.push(Problem::new(place(given), message).with_hint(hint));
@@ -245,10 +257,14 @@ impl<'a> Options<'a> {
         if let Some(directory) = directory {
             *storage = CheckpointStorageConfig::FileSystem { directory };
         }
-        let Some((given, value)) = self.values.remove("execution.checkpointing.storage") else { return };
+        let Some((given, value)) = self.values.remove(STORAGE) else { return };
         let problem = |message: &str, hint: &str| Problem::new(place(given), message).with_hint(hint);
         match (value, &storage) {
-            ("jobmanager", _) => *storage = CheckpointStorageConfig::JobManager,
+            ("jobmanager", CheckpointStorageConfig::JobManager) => {}
+            ("jobmanager", CheckpointStorageConfig::FileSystem { .. }) => self.problems.push(problem(
+                "a checkpoint directory has no effect when checkpoints stay in the job manager's memory",
+                "leave one of them out",
+            )),
             ("filesystem", CheckpointStorageConfig::FileSystem { .. }) => {}
             ("filesystem", CheckpointStorageConfig::JobManager) => self
                 .problems
@@ -374,73 +390,4 @@ fn inline_threshold(text: &str) -> Result<usize, Expected> {
         _ => return Err(EXPECTED),
     };
     number.checked_mul(unit_bytes).filter(|bytes| *bytes <= 1024 * 1024).ok_or(EXPECTED)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn config(options: &[(&str, &str)]) -> Result<JobConfig, Problems> {
-        job_config(&options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
-    }
-
-    fn problem(options: &[(&str, &str)]) -> String {
-        config(options).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn no_options_are_the_defaults() {
-        assert_eq!(config(&[]), Ok(JobConfig::default()));
-    }
-
-    #[test]
-    fn old_and_new_names_mean_the_same() {
-        let checkpoints = |options| config(options).unwrap().checkpoints;
-        let new = [("execution.checkpointing.dir", "/cp"), ("execution.checkpointing.num-retained", "3")];
-        let old = [("state.checkpoints.dir", "file:///cp"), ("state.checkpoints.num-retained", "3")];
-        assert_eq!(checkpoints(&new), checkpoints(&old));
-        assert_eq!(checkpoints(&new).retained, 3);
-        assert_eq!(checkpoints(&new).storage, CheckpointStorageConfig::FileSystem { directory: "/cp".into() });
-        assert_eq!(checkpoints(&[("state.storage.fs.memory-threshold", "1 kb")]).inline_threshold_bytes, 1024);
-    }
-
-    #[test]
-    fn a_restart_strategy_has_its_own_options_and_flinks_defaults() {
-        let given = config(&[("restart-strategy", "failure-rate"), ("restart-strategy.failure-rate.delay", "5")]);
-        let expected = RestartConfig::FailureRate {
-            max_failures_per_interval: 1,
-            interval: Duration::from_secs(60),
-            delay: Duration::from_millis(5),
-        };
-        assert_eq!(given.unwrap().restart, Some(expected));
-        assert_eq!(config(&[("restart-strategy.type", "disable")]).unwrap().restart, Some(RestartConfig::None));
-    }
-
-    #[test]
-    fn what_flink_has_by_default_may_be_said() {
-        let options = [("state.backend", "HashMap"), ("jobmanager.execution.failover-strategy", "region")];
-        assert_eq!(config(&options), Ok(JobConfig::default()));
-    }
-
-    #[test]
-    fn wrong_options_are_explained() {
-        let problems = [
-            problem(&[("execution.checkpointing.interval", "5 ms")]),
-            problem(&[("execution.checkpointing.mode", "ONCE")]),
-            problem(&[("state.checkpoints.dir", "a"), ("execution.checkpointing.dir", "b")]),
-            problem(&[("execution.checkpointing.storage", "filesystem")]),
-            problem(&[("execution.checkpointing.unaligned.enabled", "true")]),
-            problem(&[("restart-strategy.exponential-delay.jitter-factor", "2")]),
-            problem(&[("sink.commiter.retries", "3")]),
-        ];
-        insta::assert_snapshot!(problems.join("\n"), @r#"
-        config.execution.checkpointing.interval: `5 ms` is no value for `execution.checkpointing.interval` (expected a duration of at least 10 ms)
-        config.execution.checkpointing.mode: `ONCE` is no value for `execution.checkpointing.mode` (expected EXACTLY_ONCE or AT_LEAST_ONCE)
-        config.state.checkpoints.dir: `state.checkpoints.dir` and `execution.checkpointing.dir` are the same option
-        config.execution.checkpointing.storage: checkpoints in the file system need a directory (set execution.checkpointing.dir)
-        config.execution.checkpointing.unaligned.enabled: `execution.checkpointing.unaligned.enabled` is not supported with the value `true` (only false is)
-        config.restart-strategy.exponential-delay.jitter-factor: `restart-strategy.exponential-delay.jitter-factor` has no effect here (it belongs to another restart-strategy.type)
-        config.sink.commiter.retries: unknown option `sink.commiter.retries` (options have Flink's names, such as execution.checkpointing.interval)
-        "#);
-    }
 }

@@ -31,6 +31,7 @@ struct SnapshotWriter {
     /// `None` puts everything into the acknowledgement.
     directory: Option<PathBuf>,
     inline_threshold_bytes: usize,
+    memory_state_bytes_max: usize,
     file_prefix: String,
 }
 
@@ -78,6 +79,7 @@ impl Subtask {
             file_system: self.file_system.clone(),
             directory: self.checkpoint_directory.as_ref().map(|all| all.join(format!("chk-{checkpoint_id}"))),
             inline_threshold_bytes: self.config.checkpoints.inline_threshold_bytes,
+            memory_state_bytes_max: self.config.checkpoints.memory_state_bytes_max,
             file_prefix: format!("v{}-{}-{}", subtask.vertex, subtask.index, self.execution.attempt),
         };
         let (execution, reporter, reports) = (self.execution, self.reporter.clone(), self.reports.clone());
@@ -126,7 +128,7 @@ async fn persist(
 impl SnapshotWriter {
     async fn write(&self, uid: &OperatorUid, snapshot: &OperatorSnapshot) -> Result<StateHandle> {
         let bytes = codec::encode(snapshot);
-        let Some(directory) = &self.directory else { return Ok(StateHandle::Inline(bytes)) };
+        let Some(directory) = &self.directory else { return self.for_memory(uid, bytes) };
         if bytes.len() <= self.inline_threshold_bytes {
             return Ok(StateHandle::Inline(bytes));
         }
@@ -138,6 +140,18 @@ impl SnapshotWriter {
         Ok(StateHandle::File { name, length_bytes: bytes.len() as u64, crc32: crc32fast::hash(&bytes) })
     }
 
+    fn for_memory(&self, uid: &OperatorUid, bytes: Vec<u8>) -> Result<StateHandle> {
+        let (length, most) = (bytes.len(), self.memory_state_bytes_max);
+        if length <= most {
+            return Ok(StateHandle::Inline(bytes));
+        }
+        let message = format!(
+            "the state of operator {uid} in this subtask is {length} bytes, but the job manager's memory takes {most} at most"
+        );
+        Err(Error::new(ErrorKind::Configuration, message)
+            .with_hint("set execution.checkpointing.dir, so that checkpoints go to files"))
+    }
+
     async fn write_file(&self, path: &std::path::Path, bytes: &[u8]) -> io::Result<()> {
         let mut file = self.file_system.create(path).await?;
         file.write(bytes).await?;
@@ -146,5 +160,52 @@ impl SnapshotWriter {
         }
         file.sync().await?;
         self.file_system.sync_directory(&crate::storage::parent(path)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        operator::{ListMode, ListSnapshot},
+        storage::LocalFileSystem,
+    };
+
+    #[test]
+    fn state_too_large_for_the_job_manager_s_memory_is_refused_with_its_size_the_limit_and_the_remedy() {
+        let snapshot = |bytes: usize| {
+            let list = ListSnapshot { mode: ListMode::Split, entries: vec![vec![0; bytes]] };
+            OperatorSnapshot { lists: BTreeMap::from([("buffered".into(), list)]), ..OperatorSnapshot::default() }
+        };
+        let limit = codec::encode(&snapshot(1000)).len();
+        let write = |snapshot: OperatorSnapshot, directory: Option<PathBuf>| {
+            crate::env::Env::run_on_host(1, |env| async move {
+                let file_system = std::sync::Arc::new(LocalFileSystem::new(env));
+                let (inline_threshold_bytes, file_prefix) = (10, "v0-0-0".into());
+                let memory_state_bytes_max = limit;
+                let writer = SnapshotWriter {
+                    file_system,
+                    directory,
+                    inline_threshold_bytes,
+                    memory_state_bytes_max,
+                    file_prefix,
+                };
+                writer.write(&OperatorUid("buffer".into()), &snapshot).await
+            })
+            .unwrap()
+        };
+        assert_eq!(write(snapshot(1000), None).unwrap(), StateHandle::Inline(codec::encode(&snapshot(1000))));
+        let error = write(snapshot(1001), None).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "wrong configuration: the state of operator buffer in this subtask is {} bytes, but the job manager's memory \
+                 takes {limit} at most\n  hint: set execution.checkpointing.dir, so that checkpoints go to files",
+                limit + 1
+            )
+        );
+        let directory = tempfile::tempdir().unwrap();
+        let written = write(snapshot(1001), Some(directory.path().to_owned())).unwrap();
+        assert!(matches!(written, StateHandle::File { .. }), "files may be of any size: {written:?}");
     }
 }

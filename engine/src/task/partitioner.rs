@@ -87,10 +87,58 @@ pub fn rebalance<T: Data>() -> PartitionerFactory {
     Arc::new(|channels, _key_groups| Box::new(Rebalance::<T> { next: 0, channels, record: PhantomData }))
 }
 
+/// Everything to every channel.
+struct Broadcast {
+    channels: usize,
+}
+
+impl Partitioner for Broadcast {
+    fn partition(&mut self, batch: AnyBatch, out: &mut Vec<(usize, AnyBatch)>) {
+        out.extend((1..self.channels).map(|channel| (channel, batch.clone())));
+        out.push((0, batch));
+    }
+}
+
+/// A copy of each record to every channel.
+pub fn broadcast() -> PartitionerFactory {
+    Arc::new(|channels, _key_groups| Box::new(Broadcast { channels }))
+}
+
+/// Everything to the first of all channels.
+pub fn global() -> PartitionerFactory {
+    forward()
+}
+
 fn push_non_empty<T: Data>(dealt: Vec<Batch<T>>, out: &mut Vec<(usize, AnyBatch)>) {
     for (channel, records) in dealt.into_iter().enumerate() {
         if !records.is_empty() {
             out.push((channel, AnyBatch::new(records)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{record::StreamRecord, time::Timestamp};
+
+    /// What each of three channels gets of the numbers 1 and 2.
+    fn dealt(factory: &PartitionerFactory) -> Vec<Vec<u8>> {
+        let mut partitioner = factory(3, KeyGroups::new(8).expect("a valid number of key groups"));
+        let mut out = Vec::new();
+        let batch = [1, 2].map(|number: u8| StreamRecord::new(number, Timestamp(0)));
+        partitioner.partition(AnyBatch::new(batch.to_vec()), &mut out);
+        let mut channels = vec![Vec::new(); 3];
+        for (channel, batch) in out {
+            channels[channel].extend(batch.into_typed::<u8>().into_iter().map(|record| record.value));
+        }
+        channels
+    }
+
+    #[test]
+    fn records_go_to_all_channels_to_the_first_or_in_turn() {
+        assert_eq!(dealt(&broadcast()), [[1, 2], [1, 2], [1, 2]]);
+        assert_eq!(dealt(&global()), [vec![1, 2], vec![], vec![]]);
+        assert_eq!(dealt(&rebalance::<u8>()), [vec![1], vec![2], vec![]]);
     }
 }

@@ -10,21 +10,42 @@ use crate::{
     connector::{ReadStatus, Source, SourceContext, SplitReader},
     error::{Error, ErrorKind, Result},
     operator::{ListMode, ListSnapshot, OperatorSnapshot},
-    record::{AnyBatch, Batch},
-    time::{Timestamp, WatermarkGenerator, WatermarkStrategy},
+    planted,
+    record::{AnyBatch, Batch, StopMode},
+    time::{
+        PlacedWatermark, SplitProgress, SplitWatermarks, Timestamp, WatermarkGenerator, WatermarkMultiplexer,
+        WatermarkOutput, WatermarkStrategy,
+    },
 };
+
+/// What a source puts out, in order.
+#[derive(Debug)]
+pub enum SourceOutput {
+    /// Records.
+    Batch(AnyBatch),
+    /// How far all splits together are, or that they have become idle or active.
+    Watermark(WatermarkOutput),
+}
 
 /// A source whose record type is erased.
 #[async_trait]
 pub trait ErasedSource: Send {
     /// Starts the source: with its restored splits, or with its share of all splits.
     async fn open(&mut self, context: &SourceContext, restored: Option<OperatorSnapshot>) -> Result<()>;
-    /// Reads at most `limit` records.
-    async fn poll(&mut self, now: Timestamp, limit: usize) -> Result<(Option<AnyBatch>, ReadStatus)>;
-    /// The watermark over all splits as it stands now.
-    fn watermark(&self) -> Timestamp;
+    /// Reads at most `limit` records of one split, and what watermarks they cause.
+    async fn poll(&mut self, now: Timestamp, limit: usize, out: &mut Vec<SourceOutput>) -> Result<ReadStatus>;
+    /// Asks all splits how far they are. `readable` is a clock that stands still while the source could not be read.
+    fn on_periodic_emit(&mut self, readable: Timestamp, out: &mut Vec<SourceOutput>);
+    /// Whether to ask periodically could have a result though nothing is read.
+    fn expects_periodic_emit(&self) -> bool;
     /// The splits with their positions: what was read up to here, and nothing after it.
     fn snapshot(&self) -> OperatorSnapshot;
+    /// A checkpoint is complete (Flink `SourceReader.notifyCheckpointComplete`).
+    fn notify_complete(&mut self) {}
+    /// What the end of the source means to those behind it.
+    fn stop_mode(&self) -> StopMode {
+        StopMode::Drain
+    }
 }
 
 /// Makes the source of one subtask.
@@ -42,6 +63,9 @@ pub fn source<S: Source>(source: S, strategy: WatermarkStrategy<S::Item>) -> Sou
             strategy: strategy.clone(),
             reader: None,
             splits: Vec::new(),
+            watermarks: WatermarkMultiplexer::default(),
+            paused: Paused::default(),
+            read_since_emit: false,
             turn: 0,
         })
     })
@@ -51,15 +75,34 @@ struct TypedSource<S: Source> {
     source: Arc<S>,
     strategy: WatermarkStrategy<S::Item>,
     reader: Option<Box<dyn SplitReader<S::Item, S::Split>>>,
-    splits: Vec<RunningSplit<S::Split>>,
+    splits: Vec<RunningSplit<S::Item, S::Split>>,
+    /// The watermarks of the splits by index.
+    watermarks: WatermarkMultiplexer<usize>,
+    paused: Paused,
+    read_since_emit: bool,
     turn: usize,
 }
 
-struct RunningSplit<S> {
+struct RunningSplit<T, S> {
     split: S,
-    generator: WatermarkGenerator,
+    watermarks: SplitWatermarks<T>,
+    idle: bool,
     ended: bool,
     not_before: Timestamp,
+}
+
+/// Which splits watermark alignment keeps from being read.
+struct Paused {
+    /// Those that have come further than this.
+    max_allowed: Timestamp,
+    /// When that is looked at again.
+    until: Timestamp,
+}
+
+impl Default for Paused {
+    fn default() -> Self {
+        Self { max_allowed: Timestamp::MAX, until: Timestamp::MIN }
+    }
 }
 
 /// What is kept of a split.
@@ -75,38 +118,41 @@ struct KeptSplit<S> {
 #[async_trait]
 impl<S: Source> ErasedSource for TypedSource<S> {
     async fn open(&mut self, context: &SourceContext, restored: Option<OperatorSnapshot>) -> Result<()> {
-        let kept: Vec<KeptSplit<S::Split>> = match restored {
-            Some(snapshot) => decode_splits(&snapshot)?,
+        let splits: Vec<_> = match restored {
+            Some(snapshot) => {
+                let kept: Vec<KeptSplit<S::Split>> = decode_splits(&snapshot)?;
+                kept.into_iter().map(|kept| (kept.split, Some(kept.generator))).collect()
+            }
             None => {
                 let all = self.source.enumerate(context).await?;
                 let mine = all
                     .into_iter()
                     .enumerate()
                     .filter(|(index, _)| *index as u32 % context.parallelism == context.subtask_index);
-                mine.map(|(_, split)| KeptSplit { split, generator: self.strategy.generator() }).collect()
+                mine.map(|(_, split)| (split, None)).collect()
             }
         };
-        self.splits = kept
-            .into_iter()
-            .map(|KeptSplit { split, generator }| RunningSplit {
-                split,
-                generator,
-                ended: false,
-                not_before: Timestamp::MIN,
-            })
-            .collect();
+        for (index, (split, kept)) in splits.into_iter().enumerate() {
+            let mut watermarks = self.strategy.split_watermarks();
+            if let Some(kept) = kept {
+                watermarks.restore(kept).map_err(unreadable)?;
+            }
+            self.watermarks.register(index);
+            self.splits.push(RunningSplit { split, watermarks, idle: false, ended: false, not_before: Timestamp::MIN });
+        }
         self.reader = Some(self.source.reader(context));
         Ok(())
     }
 
-    async fn poll(&mut self, now: Timestamp, limit: usize) -> Result<(Option<AnyBatch>, ReadStatus)> {
+    async fn poll(&mut self, now: Timestamp, limit: usize, out: &mut Vec<SourceOutput>) -> Result<ReadStatus> {
         let reader = self.reader.as_mut().expect("a source is opened before it is polled");
+        self.paused.update(&self.strategy, &self.splits, now);
         let count = self.splits.len();
         let ready = (0..count).map(|step| (self.turn + step) % count).find(|index| {
             let split = &self.splits[*index];
-            !split.ended && split.not_before <= now
+            !split.ended && split.not_before <= now && !self.paused.holds(split)
         });
-        let Some(index) = ready else { return Ok((None, self.status())) };
+        let Some(index) = ready else { return Ok(self.status()) };
         self.turn = (index + 1) % count;
         let split = &mut self.splits[index];
         let mut batch = Batch::new();
@@ -116,21 +162,39 @@ impl<S: Source> ErasedSource for TypedSource<S> {
             ReadStatus::Ended => split.ended = true,
         }
         self.strategy.assign_timestamps(&mut batch);
-        for record in &batch {
-            split.generator.on_event(record.timestamp);
+        let mut caused = Vec::new();
+        split.watermarks.on_batch(&batch, &mut caused);
+        let ended = split.ended;
+        self.read_since_emit |= !batch.is_empty() || ended;
+        self.emit(index, batch, &caused, out);
+        if ended {
+            self.watermarks.unregister(&index);
         }
-        let status = self.status();
-        Ok(((!batch.is_empty()).then(|| AnyBatch::new(batch)), status))
+        Ok(self.status())
     }
 
-    fn watermark(&self) -> Timestamp {
-        let running = self.splits.iter().filter(|split| !split.ended);
-        running.map(|split| split.generator.watermark().unwrap_or(Timestamp::MIN)).min().unwrap_or(Timestamp::MIN)
+    fn on_periodic_emit(&mut self, readable: Timestamp, out: &mut Vec<SourceOutput>) {
+        self.read_since_emit = false;
+        for (index, split) in self.splits.iter_mut().enumerate().filter(|(_, split)| !split.ended) {
+            let progress = split.watermarks.on_periodic_emit(readable);
+            split.idle = progress == SplitProgress::Idle;
+            match progress {
+                SplitProgress::Watermark(watermark) => self.watermarks.set_watermark(&index, watermark),
+                SplitProgress::Idle => self.watermarks.set_idle(&index),
+                SplitProgress::Unchanged => {}
+            }
+        }
+        self.combine(out);
+    }
+
+    fn expects_periodic_emit(&self) -> bool {
+        let mut running = self.splits.iter().filter(|split| !split.ended);
+        self.read_since_emit || running.any(|split| split.watermarks.detects_idleness() && !split.idle)
     }
 
     fn snapshot(&self) -> OperatorSnapshot {
-        let kept = |split: &RunningSplit<S::Split>| {
-            codec::encode(&KeptSplit { split: split.split.clone(), generator: split.generator.clone() })
+        let kept = |split: &RunningSplit<S::Item, S::Split>| {
+            codec::encode(&KeptSplit { split: split.split.clone(), generator: split.watermarks.keep() })
         };
         let entries = self.splits.iter().map(kept).collect();
         let lists = BTreeMap::from([(SPLITS.to_owned(), ListSnapshot { mode: ListMode::Split, entries })]);
@@ -139,21 +203,81 @@ impl<S: Source> ErasedSource for TypedSource<S> {
 }
 
 impl<S: Source> TypedSource<S> {
+    /// Puts out what was read of a split, cut where a record advanced the watermark of all splits.
+    fn emit(&mut self, index: usize, batch: Batch<S::Item>, caused: &[PlacedWatermark], out: &mut Vec<SourceOutput>) {
+        let (mut rest, mut gone) = (batch, 0);
+        for placed in caused {
+            let mut advanced = Vec::new();
+            self.watermarks.set_watermark(&index, placed.watermark);
+            self.combine(&mut advanced);
+            if advanced.is_empty() {
+                continue;
+            }
+            let behind = rest.split_off(placed.behind - gone);
+            gone = placed.behind;
+            if planted!("punctuated_watermark_before_its_record") {
+                out.append(&mut advanced);
+            }
+            push_batch(std::mem::replace(&mut rest, behind), out);
+            out.append(&mut advanced);
+        }
+        push_batch(rest, out);
+    }
+
+    fn combine(&mut self, out: &mut Vec<SourceOutput>) {
+        let mut combined = Vec::new();
+        self.watermarks.combine(&mut combined);
+        out.extend(combined.into_iter().map(SourceOutput::Watermark));
+    }
+
     fn status(&self) -> ReadStatus {
         let mut soonest: Option<Timestamp> = None;
         for split in self.splits.iter().filter(|split| !split.ended) {
-            if split.not_before == Timestamp::MIN {
+            let held_until = if self.paused.holds(split) { self.paused.until } else { Timestamp::MIN };
+            let not_before = split.not_before.max(held_until);
+            if not_before == Timestamp::MIN {
                 return ReadStatus::More;
             }
-            soonest = Some(soonest.map_or(split.not_before, |soonest| soonest.min(split.not_before)));
+            soonest = Some(soonest.map_or(not_before, |soonest| soonest.min(not_before)));
         }
         soonest.map_or(ReadStatus::Ended, ReadStatus::NotBefore)
     }
 }
 
+impl Paused {
+    /// Looks at it again, if it is time.
+    fn update<T: 'static, S>(
+        &mut self,
+        strategy: &WatermarkStrategy<T>,
+        splits: &[RunningSplit<T, S>],
+        now: Timestamp,
+    ) {
+        let Some(alignment) = strategy.alignment().filter(|_| self.until <= now) else { return };
+        let compared = splits.iter().filter(|split| !split.ended && !split.idle);
+        self.max_allowed = alignment.max_allowed(compared.map(|split| split.watermarks.watermark()));
+        self.until = now.saturating_add(alignment.update_interval);
+    }
+
+    fn holds<T, S>(&self, split: &RunningSplit<T, S>) -> bool {
+        split.watermarks.watermark() > self.max_allowed
+    }
+}
+
+fn push_batch<T: codec::Data>(batch: Batch<T>, out: &mut Vec<SourceOutput>) {
+    if !batch.is_empty() {
+        out.push(SourceOutput::Batch(AnyBatch::new(batch)));
+    }
+}
+
+fn unreadable(error: codec::DecodeError) -> Error {
+    Error::new(ErrorKind::CorruptState, "the source's splits cannot be read").with_source(error)
+}
+
 fn decode_splits<S: crate::codec::Data>(snapshot: &OperatorSnapshot) -> Result<Vec<KeptSplit<S>>> {
     let Some(list) = snapshot.lists.get(SPLITS) else { return Ok(Vec::new()) };
     let decoded: Result<Vec<_>, _> = list.entries.iter().map(|entry| codec::decode(entry)).collect();
-    decoded
-        .map_err(|error| Error::new(ErrorKind::CorruptState, "the source's splits cannot be read").with_source(error))
+    decoded.map_err(unreadable)
 }
+
+#[cfg(test)]
+mod tests;

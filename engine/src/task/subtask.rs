@@ -8,7 +8,7 @@
 //! ```
 //! A checkpoint happens between two elements, never inside one (Flink `StreamTask`, mailbox model).
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
 
@@ -19,11 +19,11 @@ use super::{
     program::{HeadCode, Program},
     restore,
     sink::ErasedSink,
-    source::ErasedSource,
+    source::{ErasedSource, SourceOutput},
 };
 use crate::{
     checkpoint::{AlignerAction, AlignerInput, BarrierHandler},
-    config::JobConfig,
+    config::{BackgroundWork, JobConfig, RocksDbOptions, StateBackend},
     connector::{ReadStatus, SinkContext, SourceContext},
     env::{Env, channel::mpsc},
     error::{Error, ErrorKind, Result},
@@ -31,7 +31,7 @@ use crate::{
     id::{CheckpointId, ExecutionAttempt, OperatorUid},
     net::SubtaskRestore,
     operator::{ChainOutput, Input, OperatorChain, OperatorContext},
-    record::{AnyBatch, StopMode, StreamElement},
+    record::{AnyBatch, StopMode, StreamElement, WatermarkStatus},
     storage::SharedFileSystem,
     time::{CombinedWatermark, Timestamp, WatermarkOutput},
 };
@@ -83,6 +83,9 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
         .unwrap_or("without a message")
 }
 
+/// Asking more often for watermarks has no effect: time is counted in milliseconds.
+const LEAST_WATERMARK_INTERVAL: Duration = Duration::from_millis(1);
+
 pub(super) struct Subtask {
     pub(super) execution: ExecutionAttempt,
     program: Arc<Program>,
@@ -108,8 +111,10 @@ pub(super) struct Subtask {
 
     pub(super) last_checkpoint: CheckpointId,
     source_status: ReadStatus,
-    emitted_watermark: Timestamp,
     next_watermark_at: Timestamp,
+    /// How long the outputs took nothing, as far as it was waited for.
+    back_pressured: Duration,
+    status: WatermarkStatus,
     end_of_data: bool,
     results: Vec<ChainOutput>,
 }
@@ -155,8 +160,9 @@ impl Subtask {
             reports: setup.reports,
             last_checkpoint: CheckpointId::default(),
             source_status: ReadStatus::More,
-            emitted_watermark: Timestamp::MIN,
             next_watermark_at: Timestamp::MIN,
+            back_pressured: Duration::ZERO,
+            status: WatermarkStatus::Active,
             end_of_data: false,
             results: Vec::new(),
         }
@@ -188,7 +194,7 @@ impl Subtask {
             subtask_index: subtask.index,
             parallelism,
             max_parallelism,
-            state_backend: self.config.state_backend.clone(),
+            state_backend: self.state_backend(),
             processing_time: self.env.now(),
             reporter: self.reporter.clone(),
         };
@@ -218,6 +224,17 @@ impl Subtask {
         self.report(TaskReport::Running(self.execution)).await
     }
 
+    /// As configured, except that in a simulation nothing may depend on when threads of RocksDB get to run.
+    fn state_backend(&self) -> StateBackend {
+        match &self.config.state_backend {
+            StateBackend::RocksDb(options) if self.env.is_simulated() => {
+                let background_work = BackgroundWork::AtSnapshots;
+                StateBackend::RocksDb(RocksDbOptions { background_work, ..options.clone() })
+            }
+            configured => configured.clone(),
+        }
+    }
+
     async fn run_loop(&mut self) -> Result<TaskEnd> {
         loop {
             while let Ok(event) = self.mailbox.try_recv() {
@@ -227,7 +244,11 @@ impl Subtask {
             }
             if !(self.outputs.is_available() && self.work().await?) {
                 let deadline = self.deadline();
+                let waits_for_outputs = (!self.outputs.is_available()).then(|| self.env.now());
                 let event = self.env.until(deadline, self.mailbox.recv()).await;
+                if let Some(since) = waits_for_outputs {
+                    self.back_pressured += self.env.now().since(since);
+                }
                 let next = match event {
                     Some(Some(event)) => self.on_event(event).await?,
                     Some(None) => Next::End(TaskEnd::Cancelled),
@@ -263,9 +284,12 @@ impl Subtask {
         if !self.outputs.is_available() {
             return None;
         }
-        let source_wants = match self.source_status {
-            ReadStatus::NotBefore(time) if self.source.is_some() && !self.end_of_data => Some(time),
-            ReadStatus::NotBefore(_) | ReadStatus::More | ReadStatus::Ended => None,
+        let source_wants = match (&self.source, self.source_status) {
+            (Some((_, source)), ReadStatus::NotBefore(time)) if !self.end_of_data => {
+                let periodic_emit = source.expects_periodic_emit().then_some(self.next_watermark_at);
+                Some(periodic_emit.map_or(time, |emit| emit.min(time)))
+            }
+            (_, ReadStatus::NotBefore(_) | ReadStatus::More | ReadStatus::Ended) => None,
         };
         source_wants.into_iter().chain(self.chain.processing_time_deadline()).min()
     }
@@ -301,39 +325,59 @@ impl Subtask {
 
     /// Reads the source once; false if it has nothing now.
     async fn read_source(&mut self, now: Timestamp) -> Result<bool> {
-        if let ReadStatus::NotBefore(time) = self.source_status
-            && time > now
-        {
-            return Ok(false);
+        if self.next_watermark_at == Timestamp::MIN {
+            // What was restored counts from the first record on.
+            self.emit_source_watermark(now).await?;
         }
-        self.emit_from_source(now).await?;
-        if now >= self.next_watermark_at {
-            self.next_watermark_at = now.saturating_add(self.config.auto_watermark_interval);
-            self.emit_source_watermark().await?;
+        let readable = !matches!(self.source_status, ReadStatus::NotBefore(time) if time > now);
+        if readable {
+            self.emit_from_source(now).await?;
+        }
+        let interval = self.config.auto_watermark_interval;
+        let expected = self.source.as_ref().is_some_and(|(_, source)| source.expects_periodic_emit());
+        let due = now >= self.next_watermark_at;
+        let emits = (due && (readable || expected)) || (readable && interval.is_zero());
+        if emits {
+            self.next_watermark_at = now.saturating_add(interval.max(LEAST_WATERMARK_INTERVAL));
+            self.emit_source_watermark(now).await?;
         }
         if self.source_status == ReadStatus::Ended {
-            self.advance_watermark(Timestamp::MAX).await?;
-            self.end_data(StopMode::Drain).await?;
+            let mode = self.source.as_ref().map_or(StopMode::Drain, |(_, source)| source.stop_mode());
+            if mode == StopMode::Drain {
+                self.on_status(WatermarkStatus::Active)?;
+                self.advance_watermark(Timestamp::MAX).await?;
+            }
+            self.end_data(mode).await?;
         }
-        // The mailbox and the other tasks come first again after each batch.
-        self.env.yield_now().await;
-        Ok(true)
+        if readable {
+            // The mailbox and the other tasks come first again after each batch.
+            self.env.yield_now().await;
+        }
+        Ok(readable || emits)
     }
 
     pub(super) async fn emit_from_source(&mut self, now: Timestamp) -> Result<()> {
         let Some((_, source)) = &mut self.source else { return Ok(()) };
-        let (batch, status) = source.poll(now, self.config.batch_records).await?;
-        self.source_status = status;
-        match batch {
-            Some(batch) => self.process_batch(Input::First, batch).await,
-            None => Ok(()),
-        }
+        let mut outputs = Vec::new();
+        self.source_status = source.poll(now, self.config.batch_records, &mut outputs).await?;
+        self.process_source_outputs(outputs).await
     }
 
-    async fn emit_source_watermark(&mut self) -> Result<()> {
-        let Some((_, source)) = &self.source else { return Ok(()) };
-        let watermark = source.watermark();
-        if watermark > self.emitted_watermark { self.advance_watermark(watermark).await } else { Ok(()) }
+    async fn emit_source_watermark(&mut self, now: Timestamp) -> Result<()> {
+        let Some((_, source)) = &mut self.source else { return Ok(()) };
+        let mut outputs = Vec::new();
+        source.on_periodic_emit(now.saturating_sub(self.back_pressured), &mut outputs);
+        self.process_source_outputs(outputs).await
+    }
+
+    async fn process_source_outputs(&mut self, outputs: Vec<SourceOutput>) -> Result<()> {
+        for output in outputs {
+            match output {
+                SourceOutput::Batch(batch) => self.process_batch(Input::First, batch).await?,
+                SourceOutput::Watermark(watermark) => self.on_combined_watermark([watermark]).await?,
+            }
+        }
+        Ok(())
     }
 
     async fn process(&mut self, channel: usize, element: StreamElement) -> Result<()> {
@@ -361,16 +405,22 @@ impl Subtask {
         }
     }
 
-    async fn on_combined_watermark(&mut self, combined: Vec<WatermarkOutput>) -> Result<()> {
+    async fn on_combined_watermark(&mut self, combined: impl IntoIterator<Item = WatermarkOutput>) -> Result<()> {
         for output in combined {
             match output {
                 WatermarkOutput::Watermark(watermark) => self.advance_watermark(watermark).await?,
-                WatermarkOutput::Status(status) => {
-                    self.outputs.broadcast(&StreamElement::Status(status)).map_err(receiver_gone)?;
-                }
+                WatermarkOutput::Status(status) => self.on_status(status)?,
             }
         }
         Ok(())
+    }
+
+    fn on_status(&mut self, status: WatermarkStatus) -> Result<()> {
+        if self.status == status {
+            return Ok(());
+        }
+        self.status = status;
+        self.outputs.broadcast(&StreamElement::Status(status)).map_err(receiver_gone)
     }
 
     async fn on_barrier(&mut self, input: AlignerInput) -> Result<()> {
@@ -401,7 +451,6 @@ impl Subtask {
     }
 
     async fn advance_watermark(&mut self, watermark: Timestamp) -> Result<()> {
-        self.emitted_watermark = watermark;
         self.chain.advance_watermark(watermark, &mut self.results)?;
         self.deliver().await
     }
@@ -416,7 +465,8 @@ impl Subtask {
                 (ChainOutput::Side { operator, tag, batch }, _) => {
                     self.outputs.emit_side(operator, &tag, &batch).map_err(receiver_gone)?;
                 }
-                (ChainOutput::Watermark(watermark), _) => {
+                (ChainOutput::Watermark(watermark), Some((_, sink))) => sink.write_watermark(watermark).await?,
+                (ChainOutput::Watermark(watermark), None) => {
                     self.outputs.broadcast(&StreamElement::Watermark(watermark)).map_err(receiver_gone)?;
                 }
             }
@@ -441,7 +491,11 @@ impl Subtask {
         if let Some((_, sink)) = &mut self.sink {
             sink.notify_complete(checkpoint_id).await?;
         }
-        self.chain.notify_complete(checkpoint_id)
+        self.chain.notify_complete(checkpoint_id)?;
+        if let Some((_, source)) = &mut self.source {
+            source.notify_complete();
+        }
+        Ok(())
     }
 
     async fn finish(&mut self) -> Result<()> {

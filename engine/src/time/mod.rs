@@ -2,16 +2,20 @@
 
 mod combined_watermark;
 mod multiplexer;
+mod split_watermarks;
 mod timer_service;
 mod valve;
+mod watermark_alignment;
 mod watermark_generator;
 mod watermark_strategy;
 
 pub use combined_watermark::CombinedWatermark;
 pub use multiplexer::WatermarkMultiplexer;
+pub use split_watermarks::{PlacedWatermark, SplitProgress, SplitWatermarks};
 pub use timer_service::{TimeDomain, Timer, TimerRestoreError, TimerService, TimersSnapshot};
 pub use valve::StatusWatermarkValve;
-pub use watermark_generator::{IdlenessTimer, WatermarkGenerator};
+pub use watermark_alignment::WatermarkAlignment;
+pub use watermark_generator::{GenerateWatermarks, IdlenessTimer, WatermarkGenerator};
 pub use watermark_strategy::WatermarkStrategy;
 
 use std::{fmt, time::Duration};

@@ -8,6 +8,18 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Timestamp;
+use crate::codec::Data;
+
+/// A generator of the author's own (Flink `WatermarkGenerator`). It is kept in checkpoints; there is one per split.
+pub trait GenerateWatermarks<T>: Data {
+    /// A record passes. What is returned is emitted right behind it.
+    fn on_event(&mut self, value: &T, timestamp: Timestamp) -> Option<Timestamp>;
+
+    /// Asked every `pipeline.auto-watermark-interval`.
+    fn on_periodic_emit(&mut self) -> Option<Timestamp> {
+        None
+    }
+}
 
 /// Derives watermarks from the timestamps of one stream of records.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +32,13 @@ pub enum WatermarkGenerator {
         max_timestamp: Timestamp,
         /// Milliseconds by which a record may be behind.
         bound_ms: i64,
+    },
+    /// What is kept of a generator of the author's own; by itself it stands still.
+    OfAuthor {
+        /// The generator, encoded.
+        state: Vec<u8>,
+        /// The largest watermark that it has emitted.
+        watermark: Timestamp,
     },
 }
 
@@ -39,7 +58,7 @@ impl WatermarkGenerator {
     #[inline]
     pub fn on_event(&mut self, timestamp: Timestamp) {
         match self {
-            Self::None => {}
+            Self::None | Self::OfAuthor { .. } => {}
             Self::BoundedOutOfOrderness { max_timestamp, .. } => *max_timestamp = timestamp.max(*max_timestamp),
         }
     }
@@ -49,6 +68,7 @@ impl WatermarkGenerator {
     pub fn watermark(&self) -> Option<Timestamp> {
         match self {
             Self::None => None,
+            Self::OfAuthor { watermark, .. } => Some(*watermark),
             Self::BoundedOutOfOrderness { max_timestamp, bound_ms } => Some(Timestamp(max_timestamp.0 - bound_ms - 1)),
         }
     }

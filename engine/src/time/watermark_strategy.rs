@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{IdlenessTimer, Timestamp, WatermarkGenerator};
+use super::{
+    GenerateWatermarks, IdlenessTimer, SplitWatermarks, Timestamp, WatermarkAlignment, WatermarkGenerator,
+    split_watermarks::{ErasedGenerator, Generator, OfAuthor, Punctuated},
+};
 use crate::record::StreamRecord;
 
 /// Gives records their event time. One call handles a batch, so that a record costs no dynamic dispatch.
@@ -23,6 +26,30 @@ impl<T, F: Fn(&T) -> Timestamp + Send + Sync> TimestampAssigner<T> for F {
     }
 }
 
+/// Where the generators of the splits come from.
+enum Generators<T> {
+    Periodic(WatermarkGenerator),
+    OfAuthor(Arc<dyn Fn() -> Box<dyn ErasedGenerator<T>> + Send + Sync>),
+}
+
+impl<T> Clone for Generators<T> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Periodic(generator) => Self::Periodic(generator.clone()),
+            Self::OfAuthor(make) => Self::OfAuthor(make.clone()),
+        }
+    }
+}
+
+impl<T> fmt::Debug for Generators<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Periodic(generator) => generator.fmt(f),
+            Self::OfAuthor(_) => f.write_str("OfAuthor"),
+        }
+    }
+}
+
 /// How a stream gets its event times and its watermarks (Flink `WatermarkStrategy`).
 ///
 /// ```
@@ -36,13 +63,19 @@ impl<T, F: Fn(&T) -> Timestamp + Send + Sync> TimestampAssigner<T> for F {
 /// ```
 pub struct WatermarkStrategy<T> {
     assigner: Option<Arc<dyn TimestampAssigner<T>>>,
-    generator: WatermarkGenerator,
+    generators: Generators<T>,
     idleness: Option<Duration>,
+    alignment: Option<WatermarkAlignment>,
 }
 
 impl<T> Clone for WatermarkStrategy<T> {
     fn clone(&self) -> Self {
-        Self { assigner: self.assigner.clone(), generator: self.generator.clone(), idleness: self.idleness }
+        Self {
+            assigner: self.assigner.clone(),
+            generators: self.generators.clone(),
+            idleness: self.idleness,
+            alignment: self.alignment.clone(),
+        }
     }
 }
 
@@ -50,30 +83,44 @@ impl<T> fmt::Debug for WatermarkStrategy<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WatermarkStrategy")
             .field("assigns_timestamps", &self.assigner.is_some())
-            .field("generator", &self.generator)
+            .field("generators", &self.generators)
             .field("idleness", &self.idleness)
+            .field("alignment", &self.alignment)
             .finish()
     }
 }
 
 impl<T: 'static> WatermarkStrategy<T> {
-    fn new(generator: WatermarkGenerator) -> Self {
-        Self { assigner: None, generator, idleness: None }
+    fn new(generators: Generators<T>) -> Self {
+        Self { assigner: None, generators, idleness: None, alignment: None }
     }
 
     /// Records come at most `bound` behind the largest event time so far.
     pub fn for_bounded_out_of_orderness(bound: Duration) -> Self {
-        Self::new(WatermarkGenerator::bounded_out_of_orderness(bound))
+        Self::new(Generators::Periodic(WatermarkGenerator::bounded_out_of_orderness(bound)))
     }
 
     /// Event times never descend within a split.
     pub fn for_monotonous_timestamps() -> Self {
-        Self::new(WatermarkGenerator::ascending())
+        Self::new(Generators::Periodic(WatermarkGenerator::ascending()))
     }
 
     /// No watermarks: for jobs in processing time.
     pub fn no_watermarks() -> Self {
-        Self::new(WatermarkGenerator::None)
+        Self::new(Generators::Periodic(WatermarkGenerator::None))
+    }
+
+    /// Some records say how far the stream has come: `decide` sees each and its timestamp. Its watermark comes right
+    /// behind the record (Flink: a generator that emits in `onEvent`).
+    pub fn for_punctuated(
+        decide: impl FnMut(&T, Timestamp) -> Option<Timestamp> + Clone + Send + Sync + 'static,
+    ) -> Self {
+        Self::new(Generators::OfAuthor(Arc::new(move || Box::new(Punctuated(decide.clone())))))
+    }
+
+    /// A generator of the author's own; `make` is called once per split.
+    pub fn for_generator<G: GenerateWatermarks<T>>(make: impl Fn() -> G + Send + Sync + 'static) -> Self {
+        Self::new(Generators::OfAuthor(Arc::new(move || Box::new(OfAuthor(make())))))
     }
 
     /// Takes the event time from the value. Without this a record keeps the timestamp of its source.
@@ -94,6 +141,23 @@ impl<T: 'static> WatermarkStrategy<T> {
         self
     }
 
+    /// Splits of one subtask whose watermark is more than `max_drift` ahead of the slowest one's are not read until the
+    /// others have come closer; that is looked at every `update_interval`.
+    ///
+    /// # Panics
+    /// If the interval is zero.
+    #[must_use]
+    pub fn with_watermark_alignment(mut self, group: &str, max_drift: Duration, update_interval: Duration) -> Self {
+        assert!(!update_interval.is_zero(), "splits are aligned at an interval longer than zero");
+        self.alignment = Some(WatermarkAlignment { group: group.to_owned(), max_drift, update_interval });
+        self
+    }
+
+    /// How the splits are aligned, if they are.
+    pub fn alignment(&self) -> Option<&WatermarkAlignment> {
+        self.alignment.as_ref()
+    }
+
     /// The event time of a value, if the strategy assigns one.
     pub fn timestamp(&self, value: &T) -> Option<Timestamp> {
         self.assigner.as_ref().map(|assigner| assigner.timestamp(value))
@@ -106,14 +170,13 @@ impl<T: 'static> WatermarkStrategy<T> {
         }
     }
 
-    /// A generator for one stream: one per split.
-    pub fn generator(&self) -> WatermarkGenerator {
-        self.generator.clone()
-    }
-
-    /// An idleness timer for one stream, if idleness is looked for.
-    pub fn idleness_timer(&self) -> Option<IdlenessTimer> {
-        self.idleness.map(IdlenessTimer::new)
+    /// The watermarks of one split.
+    pub fn split_watermarks(&self) -> SplitWatermarks<T> {
+        let generator = match &self.generators {
+            Generators::Periodic(generator) => Generator::Periodic(generator.clone()),
+            Generators::OfAuthor(make) => Generator::OfAuthor(make()),
+        };
+        SplitWatermarks::new(generator, self.idleness.map(IdlenessTimer::new))
     }
 }
 

@@ -12,14 +12,12 @@ use crate::{
     event::{Moment, Step},
     id::{CheckpointId, SubtaskId, TaskManagerId},
     job::ExecutionInput,
-    net::{Acknowledgement, StateHandle, ToTaskManager},
+    net::{Acknowledgement, ToTaskManager},
     runtime::storage_actor::StorageOrder,
     storage::CheckpointMetadata,
 };
 
 const FINAL_CHECKPOINT_RETRY: Duration = Duration::from_secs(1);
-/// Largest state of one subtask that the job manager keeps in memory (Flink `DEFAULT_MAX_STATE_SIZE`).
-const MEMORY_STATE_BYTES_MAX: usize = 5 << 20;
 
 impl JobManager {
     /// Tells the coordinator, and does what it says; what that leads to is done first.
@@ -83,7 +81,10 @@ impl JobManager {
                 Box::pin(self.tell_coordinator(CoordinatorInput::Cleaned { checkpoint_id })).await;
             }
             CoordinatorAction::FailJob { checkpoint_id, reason } => {
-                let reason = format!("checkpoint {checkpoint_id} failed, which is one too many: {}", reason.name());
+                let mut reason = format!("checkpoint {checkpoint_id} failed, which is one too many: {}", reason.name());
+                if let Some((_, said)) = self.last_decline.take_if(|(declined, _)| *declined == checkpoint_id) {
+                    reason = format!("{reason}: {said}");
+                }
                 let attempt = self.execution.attempt();
                 Box::pin(self.tell_execution(ExecutionInput::Failed { attempt, reason })).await;
             }
@@ -152,14 +153,6 @@ impl JobManager {
             return;
         }
         let task = execution.subtask;
-        let too_large =
-            matches!(self.setup.config.checkpoints.storage, crate::config::CheckpointStorageConfig::JobManager)
-                && operators.values().any(|handle| inline_bytes(handle) > MEMORY_STATE_BYTES_MAX);
-        if too_large {
-            tracing::warn!(%checkpoint_id, %execution, "state exceeds {MEMORY_STATE_BYTES_MAX} bytes, the most that the job manager keeps in memory; set a checkpoint directory");
-            let reason = CheckpointFailureReason::IoException;
-            return self.tell_coordinator(CoordinatorInput::Decline { checkpoint_id, task, reason }).await;
-        }
         self.states.entry(checkpoint_id).or_default().entry(task).or_insert(operators);
         self.tell_coordinator(CoordinatorInput::Acknowledge { checkpoint_id, task }).await;
         // State of a checkpoint that the coordinator does not know any more is of no use.
@@ -168,12 +161,5 @@ impl JobManager {
         {
             self.states.remove(&checkpoint_id);
         }
-    }
-}
-
-fn inline_bytes(handle: &StateHandle) -> usize {
-    match handle {
-        StateHandle::Inline(bytes) => bytes.len(),
-        StateHandle::File { .. } => 0,
     }
 }

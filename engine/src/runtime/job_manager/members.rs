@@ -102,8 +102,10 @@ impl JobManager {
             }
             FromTaskManager::Acknowledge(acknowledgement) => self.acknowledge(acknowledgement).await,
             FromTaskManager::Decline { execution, checkpoint_id, reason } => {
-                tracing::info!(%checkpoint_id, %execution, reason, "checkpoint declined");
+                tracing::warn!(%checkpoint_id, %execution, reason, "checkpoint declined");
                 if self.is_current(execution) {
+                    let said = format!("{}: {reason}", self.setup.program.graph.subtask_name(execution.subtask));
+                    self.last_decline = Some((checkpoint_id, said));
                     let (task, reason) = (execution.subtask, CheckpointFailureReason::CheckpointDeclined);
                     self.tell_coordinator(CoordinatorInput::Decline { checkpoint_id, task, reason }).await;
                 }

@@ -92,6 +92,8 @@ pub struct JobManager {
     /// State that was acknowledged for checkpoints under way.
     states: BTreeMap<CheckpointId, BTreeMap<SubtaskId, BTreeMap<OperatorUid, StateHandle>>>,
     triggered_at: BTreeMap<CheckpointId, Timestamp>,
+    /// Why a subtask could not take part in a checkpoint, in its own words.
+    last_decline: Option<(CheckpointId, String)>,
     /// What a recovery starts from.
     restore: Option<Restore>,
     /// A checkpoint that the user gave, for a job without one of its own.
@@ -286,6 +288,7 @@ impl JobManager {
             sessions: BTreeMap::new(),
             members: BTreeMap::new(),
             states: BTreeMap::new(),
+            last_decline: None,
             triggered_at: BTreeMap::new(),
             restore: None,
             given: leadership.given.clone(),
