@@ -1,0 +1,294 @@
+//! What a pipeline must do with scripts: a sequential interpreter of its plan.
+//!
+//! A script fixes which record comes before which watermark, so that not only results but everything that is kept at a
+//! position of the script is known: windows, triggers, sessions, timers, buffers. Each step goes through all stages before
+//! the next one comes. Everything is kept as plain lists, results are found anew from them, and nothing is shared with the
+//! engine's operators: the plan, rows and the evaluation of expressions are.
+//!
+//! Where a subtask takes its records from several channels, or there are several scripts, several orders are possible. Then
+//! the pipeline is played in each of a handful of extreme orders (one channel starved until nothing else is left, one
+//! script after the other), and refused unless all lead to the same.
+//!
+//! What depends on a clock is refused: [`ModelError::Clock`].
+
+mod contents;
+mod element;
+mod fold;
+mod join;
+mod keys;
+mod network;
+mod pane;
+mod process;
+mod stage;
+#[cfg(test)]
+mod tests;
+mod timers;
+mod trigger;
+mod valve;
+mod window;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use tidegate::pipeline::{AtScriptEnd, Plan, RestoredWatermark, ScriptAction};
+
+pub use element::{Element, Emitted, Event};
+pub(super) use keys::KeyGroups;
+use network::{Network, Order};
+
+use super::{ModelError, Multiset, Place, SinkModel, records::Record};
+
+/// How far each source's script has been played, and whether it has ended, by the source's place in the plan.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Position {
+    /// The number of steps.
+    pub steps: Vec<usize>,
+    /// Whether what follows the last step has come too.
+    pub ended: Vec<bool>,
+}
+
+/// A pipeline of scripts.
+#[derive(Debug, Clone)]
+pub(super) struct ScriptModel {
+    plan: Arc<Plan>,
+    /// The state before every so many steps of the one script; only the first if there are several.
+    kept: Vec<Network>,
+    end: Network,
+}
+
+/// How many steps lie between two states that are kept.
+const STRIDE: usize = 64;
+
+impl ScriptModel {
+    /// Whether this is the model of a plan: all of its sources are scripts.
+    pub(super) fn is_for(plan: &Plan) -> bool {
+        plan.sources.iter().all(|source| network::script(source).is_some())
+    }
+
+    /// Plays all scripts to their end.
+    ///
+    /// # Errors
+    /// If a stage fails, depends on a clock, or several results are possible.
+    pub(super) fn new(plan: &Plan, key_groups: KeyGroups) -> Result<Self, ModelError> {
+        plan.stages.iter().try_for_each(stage::check)?;
+        let plan = Arc::new(plan.clone());
+        let start = Network::new(&plan, key_groups);
+        let mut model = Self { kept: vec![start.clone()], end: start, plan };
+        let last = model.last();
+        if let [steps] = last.steps[..] {
+            let mut network = model.kept[0].clone();
+            for number in 0..steps {
+                if number > 0 && number.is_multiple_of(STRIDE) {
+                    model.kept.push(network.clone());
+                }
+                network.step(0, number, Order::First)?;
+            }
+            if last.ended[0] {
+                network.end(0, Order::First)?;
+            }
+            model.end = network;
+        } else {
+            model.end = model.play(&last, Order::First, Scripts::InTurn)?;
+        }
+        if !model.end.is_sequential() {
+            model.check_orders()?;
+        }
+        Ok(model)
+    }
+
+    fn script_lengths(&self) -> Vec<usize> {
+        self.plan.sources.iter().map(|source| network::script(source).map_or(0, |script| script.steps.len())).collect()
+    }
+
+    /// Where all scripts have ended.
+    pub(super) fn last(&self) -> Position {
+        Position { ended: self.drains(), steps: self.script_lengths() }
+    }
+
+    fn drains(&self) -> Vec<bool> {
+        let drains = |source| network::script(source).is_some_and(|script| script.at_end == AtScriptEnd::Drain);
+        self.plan.sources.iter().map(drains).collect()
+    }
+
+    /// Where scripts may be that have been played this far: one that stands at its end may have ended or not.
+    pub(super) fn positions(&self, steps: &[usize]) -> Vec<Position> {
+        let at_end = self.script_lengths().iter().zip(steps).map(|(length, steps)| length == steps).collect::<Vec<_>>();
+        let mut positions = vec![Position { steps: steps.to_vec(), ended: vec![false; steps.len()] }];
+        for (source, (at_end, drains)) in at_end.into_iter().zip(self.drains()).enumerate() {
+            if at_end && drains {
+                let ended = |position: &Position| {
+                    let mut position = position.clone();
+                    position.ended[source] = true;
+                    position
+                };
+                positions.extend(positions.iter().map(ended).collect::<Vec<_>>());
+            }
+        }
+        positions
+    }
+
+    /// The state of everything at the end.
+    pub(super) fn at_end(&self) -> &Network {
+        &self.end
+    }
+
+    /// The state of everything at a position.
+    ///
+    /// # Errors
+    /// If a stage fails.
+    pub(super) fn at(&self, position: &Position) -> Result<Network, ModelError> {
+        if *position == self.last() {
+            return Ok(self.end.clone());
+        }
+        let [steps] = position.steps[..] else { return self.play(position, Order::First, Scripts::InTurn) };
+        let nearest = (steps / STRIDE).min(self.kept.len() - 1);
+        let mut network = self.kept[nearest].clone();
+        for number in nearest * STRIDE..steps {
+            network.step(0, number, Order::First)?;
+        }
+        if position.ended[0] {
+            network.end(0, Order::First)?;
+        }
+        Ok(network)
+    }
+
+    /// Plays from the start.
+    fn play(&self, position: &Position, order: Order, scripts: Scripts) -> Result<Network, ModelError> {
+        let mut network = self.kept[0].clone();
+        let sources: Vec<usize> = match scripts {
+            Scripts::InTurn | Scripts::OneByOne => (0..position.steps.len()).collect(),
+            Scripts::OneByOneBackwards => (0..position.steps.len()).rev().collect(),
+        };
+        let mut moments: Vec<(usize, usize)> =
+            sources.iter().flat_map(|source| (0..=position.steps[*source]).map(|number| (*source, number))).collect();
+        if scripts == Scripts::InTurn {
+            moments.sort_by_key(|(source, number)| (*number, *source));
+        }
+        for (source, number) in moments {
+            if number < position.steps[source] {
+                network.step(source, number, order)?;
+            } else if position.ended[source] {
+                network.end(source, order)?;
+            }
+        }
+        network.flush(order)?;
+        Ok(network)
+    }
+
+    /// Flink's watermarks are lost at a restore: what was late before may not be late again.
+    ///
+    /// # Errors
+    /// If that can make a difference.
+    pub(super) fn check_watermark(&self) -> Result<(), ModelError> {
+        for source in &self.plan.sources {
+            let Some(script) = network::script(source) else { continue };
+            let has_watermarks = script.steps.iter().any(|step| matches!(step.action, ScriptAction::Watermark(_)));
+            if script.restored_watermark == RestoredWatermark::Lost
+                && has_watermarks
+                && self.plan.stages.iter().any(stage::has_event_time)
+            {
+                let why = "its watermark is lost at a restore".to_owned();
+                return Err(ModelError::MayDropLateRecords { name: source.name.clone(), why });
+            }
+        }
+        Ok(())
+    }
+
+    /// Plays some prefixes in extreme orders.
+    fn check_orders(&self) -> Result<(), ModelError> {
+        let last = self.last();
+        let mut orders = vec![Order::First, Order::Last];
+        orders.extend(self.end.contended().into_iter().map(Order::Starve));
+        let mut scripts = vec![Scripts::InTurn];
+        if last.steps.len() > 1 {
+            scripts.extend([Scripts::OneByOne, Scripts::OneByOneBackwards]);
+        }
+        let part = |parts: usize| Position {
+            steps: last.steps.iter().map(|steps| steps * parts / 3).collect(),
+            ended: vec![false; last.steps.len()],
+        };
+        for position in [part(1), part(2), last.clone()] {
+            let right = Seen::of(&self.at(&position)?, &self.plan);
+            for order in &orders {
+                for scripts in &scripts {
+                    let other = Seen::of(&self.play(&position, *order, *scripts)?, &self.plan);
+                    if let Some(name) = right.difference(&other) {
+                        let why = format!("{order:?} and {scripts:?} lead to other results");
+                        return Err(ModelError::DependsOnOrder { name, why });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether each subtask takes its records from one channel, so that there is one order.
+    pub(super) fn is_sequential(&self) -> bool {
+        self.end.is_sequential()
+    }
+
+    /// The lines that have gone into a sink.
+    pub(super) fn lines(&self, network: &Network, sink: &SinkModel) -> Multiset {
+        let records = network.sunk(sink.index).iter().flatten().filter_map(record);
+        records.flat_map(|element| sink.lines_of(&element.row)).collect()
+    }
+
+    /// The records that have gone into a sink, each with its place in the sequence of its subtask.
+    pub(super) fn records(&self, sink: usize) -> Vec<Arc<Record>> {
+        let name = &self.plan.sinks[sink].name;
+        let of_subtask = |(subtask, events): (usize, &Vec<Event>)| {
+            let records = events.iter().filter_map(record).cloned().zip(0..);
+            let records = records.map(|(element, position)| Record {
+                row: element.row,
+                time_ms: Some(element.time_ms),
+                place: Some(Place { sequence: format!("subtask {subtask} of {name}"), position }),
+            });
+            records.map(Arc::new).collect::<Vec<_>>()
+        };
+        self.end.sunk(sink).iter().enumerate().flat_map(of_subtask).collect()
+    }
+}
+
+/// Which script comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scripts {
+    InTurn,
+    OneByOne,
+    OneByOneBackwards,
+}
+
+fn record(event: &Event) -> Option<&Element> {
+    match event {
+        Event::Record(element) => Some(element),
+        Event::Watermark(_) | Event::Idle | Event::Active => None,
+    }
+}
+
+/// What must be the same in each order: all that each stage has emitted, but for its order.
+struct Seen(BTreeMap<String, Vec<Element>>);
+
+impl Seen {
+    fn of(network: &Network, plan: &Plan) -> Self {
+        let mut seen = BTreeMap::new();
+        for (index, stage) in plan.stages.iter().enumerate() {
+            let (mut records, mut late) = (Vec::new(), Vec::new());
+            for emitted in network.emitted(index).iter().flatten() {
+                match emitted {
+                    Emitted::Record(element) => records.push(element.clone()),
+                    Emitted::Late(element) => late.push(element.clone()),
+                    Emitted::Watermark(_) | Emitted::Idle | Emitted::Active => {}
+                }
+            }
+            records.sort_unstable();
+            late.sort_unstable();
+            seen.insert(stage.name.clone(), records);
+            seen.insert(format!("{}.late", stage.name), late);
+        }
+        Self(seen)
+    }
+
+    /// The first stage that differs.
+    fn difference(&self, other: &Self) -> Option<String> {
+        let differing = self.0.iter().find(|(name, elements)| other.0.get(*name) != Some(*elements));
+        differing.map(|(name, _)| name.clone())
+    }
+}
