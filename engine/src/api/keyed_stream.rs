@@ -3,7 +3,7 @@
 use super::{stream::DataStream, windowed_stream::WindowedStream};
 use crate::{
     codec::Data,
-    operator::{KeyedProcessFunction, KeyedProcessOperator},
+    operator::{KeyedProcessFunction, KeyedProcessOperator, Operator},
     state::KeySelector,
     window::WindowAssigner,
 };
@@ -30,8 +30,22 @@ impl<T: Data, S: KeySelector<T> + Clone + Sync> KeyedStream<T, S> {
         self.stream.transform("process", move || KeyedProcessOperator::new(selector.clone(), function.clone()))
     }
 
+    /// What finds the keys.
+    pub(crate) fn selector(&self) -> S {
+        self.selector.clone()
+    }
+
+    /// Appends an operator; `make` is called once per subtask and attempt.
+    pub(crate) fn transform<O: Operator<In = T>>(
+        &self,
+        name: &str,
+        make: impl Fn() -> O + Send + Sync + 'static,
+    ) -> DataStream<O::Out> {
+        self.stream.transform(name, make)
+    }
+
     /// Groups the records of a key into windows.
-    pub fn window<A: WindowAssigner + Clone + Sync>(&self, assigner: A) -> WindowedStream<T, S, A> {
+    pub fn window<A: WindowAssigner<T> + Clone + Sync>(&self, assigner: A) -> WindowedStream<T, S, A> {
         WindowedStream::new(self.stream.clone(), self.selector.clone(), assigner)
     }
 }

@@ -23,7 +23,6 @@ mod test_harness;
 mod timestamped_collector;
 mod two_input;
 mod window;
-mod window_function;
 
 pub use broadcast_process::{
     BroadcastContext, KeyedBroadcastProcessFunction, KeyedBroadcastProcessOperator, ReadOnlyContext,
@@ -44,9 +43,9 @@ pub use side_output::OutputTag;
 pub use tagged::{Tagged, TaggedKey};
 pub use timestamped_collector::TimestampedCollector;
 pub use two_input::{Input, TwoInputOperator};
-pub use window::{WINDOW_CONTENTS, WindowOperator};
-pub use window_function::{
-    Aggregate, FullWindow, Incremental, ProcessWindowFunction, Reduce, Then, WindowContext, WindowFunction,
+pub use window::{
+    Aggregate, Apply, AtFire, EmitResult, EvictingWindow, FullWindow, Incremental, MERGING_WINDOW_SET,
+    ProcessWindowFunction, Reduce, Then, WINDOW_CONTENTS, WindowContext, WindowError, WindowFunction, WindowOperator,
 };
 
 use std::sync::Arc;
