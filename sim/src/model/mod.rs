@@ -13,6 +13,7 @@
 mod check;
 mod evaluate;
 mod fold;
+pub mod kept;
 pub mod layout;
 mod lines;
 mod multiset;

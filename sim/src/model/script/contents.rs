@@ -3,7 +3,9 @@
 //! Results are found anew from all of it each time. That a merge is remembered as such matters for what is not the same
 //! from left to right as by parts: text with another separator where two folds met, sums of floats, reductions.
 
-use tidegate::pipeline::{Aggregate, AggregateFunction, Datum, EvaluateError, PlannedReduce, Row};
+use tidegate::pipeline::{
+    Accumulator, Aggregate, AggregateFunction, Datum, EvaluateError, FieldType, Float, PlannedReduce, Row,
+};
 
 use super::element::Element;
 
@@ -81,6 +83,29 @@ pub(super) fn aggregate(aggregate: &Aggregate, items: &[Item], seen: Seen) -> Re
             Datum::float(float_sum(aggregate, items)? / values.len() as f64)
         }
         AggregateFunction::Average => Datum::float(int_sum(&values) as f64 / values.len() as f64),
+    })
+}
+
+/// What the fold of an aggregate has come to: what an engine may keep in place of the records.
+pub(super) fn accumulator(aggregate: &Aggregate, items: &[Item]) -> Result<Accumulator, FoldError> {
+    let values = values(aggregate, &flat(items))?;
+    let count = values.len() as i64;
+    let is_float = aggregate.argument.as_ref().is_some_and(|argument| argument.field_type() == FieldType::Float);
+    Ok(match aggregate.function {
+        AggregateFunction::Count
+        | AggregateFunction::Firings
+        | AggregateFunction::KeyFirings
+        | AggregateFunction::Watermark => Accumulator::Count(count),
+        AggregateFunction::Sum | AggregateFunction::Average if is_float => {
+            Accumulator::FloatSum { sum: Float::new(float_sum(aggregate, items)?), count }
+        }
+        AggregateFunction::Sum | AggregateFunction::Average => Accumulator::IntSum { sum: int_sum(&values), count },
+        AggregateFunction::List | AggregateFunction::Median => Accumulator::List(values),
+        AggregateFunction::StringAgg => Accumulator::Text(joined(aggregate, items)?),
+        AggregateFunction::Min => Accumulator::One(values.into_iter().min().unwrap_or_default()),
+        AggregateFunction::Max => Accumulator::One(values.into_iter().max().unwrap_or_default()),
+        AggregateFunction::First => Accumulator::One(values.into_iter().next().unwrap_or_default()),
+        AggregateFunction::Last => Accumulator::One(values.into_iter().next_back().unwrap_or_default()),
     })
 }
 

@@ -35,6 +35,12 @@ impl Side {
         Datum::Bool(self == Self::Right)
     }
 
+    /// The side and the record of one that has its side as an additional first value.
+    pub(super) fn untag(row: &Row) -> (Self, Row) {
+        let side = if *row.get(0) == Self::Left.datum() { Self::Left } else { Self::Right };
+        (side, row.values()[1..].iter().cloned().collect())
+    }
+
     /// A record with its side as an additional first value.
     pub(super) fn tag(self, row: &Row) -> Row {
         std::iter::once(self.datum()).chain(row.values().iter().cloned()).collect()
@@ -160,9 +166,9 @@ pub(super) fn joined(
     pane: Pane,
     contents: &[Element],
 ) -> Result<Vec<Row>, FoldError> {
-    let of = |side: Side| {
-        let here = contents.iter().filter(move |element| *element.row.get(0) == side.datum());
-        here.map(|element| element.row.values()[1..].iter().cloned().collect()).collect()
+    let sided: Vec<(Side, Row)> = contents.iter().map(|element| Side::untag(&element.row)).collect();
+    let of = |wanted: Side| {
+        sided.iter().filter(move |(side, _)| *side == wanted).map(|(_, row)| row.clone()).collect()
     };
     let (left, right): (Vec<Row>, Vec<Row>) = (of(Side::Left), of(Side::Right));
     let kind = planned.declared.kind;
@@ -180,7 +186,7 @@ pub(super) fn joined(
     }
     let bounds = match pane {
         Pane::Time { start_ms, end_ms } => [Datum::Int(start_ms), Datum::Int(end_ms)],
-        Pane::Global => [Datum::Int(i64::MIN), Datum::Int(i64::MAX)],
+        Pane::Global => [Datum::Null, Datum::Null],
     };
     let row = |(one, other): (&Row, &Row)| fields(&planned.fields, &pair(&[one.values(), other.values(), &bounds]));
     pairs.into_iter().map(row).collect()

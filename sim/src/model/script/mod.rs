@@ -21,6 +21,8 @@ mod pane;
 mod process;
 mod stage;
 #[cfg(test)]
+mod flink;
+#[cfg(test)]
 mod tests;
 mod timers;
 mod trigger;
@@ -29,7 +31,7 @@ mod window;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use tidegate::pipeline::{AtScriptEnd, Plan, RestoredWatermark, ScriptAction};
+use tidegate::pipeline::{AtScriptEnd, Pipeline, Plan, RestoredWatermark, ScriptAction};
 
 pub use element::{Element, Emitted, Event};
 pub(super) use keys::KeyGroups;
@@ -44,6 +46,24 @@ pub(super) struct Position {
     pub steps: Vec<usize>,
     /// Whether what follows the last step has come too.
     pub ended: Vec<bool>,
+}
+
+/// What comes to each sink of a pipeline of scripts: for each subtask its records and watermarks, in order.
+pub type Played = BTreeMap<String, Vec<Vec<Event>>>;
+
+/// Plays a pipeline of scripts to its end.
+///
+/// # Errors
+/// If the pipeline is not valid or reads something else, a stage fails, or several results are possible.
+pub fn play(pipeline: &Pipeline) -> Result<Played, ModelError> {
+    let plan = pipeline.plan().map_err(|problems| ModelError::Invalid(problems.to_string()))?;
+    let config = pipeline.job_config().map_err(|problems| ModelError::Invalid(problems.to_string()))?;
+    if let Some(source) = plan.sources.iter().find(|source| network::script(source).is_none()) {
+        return Err(ModelError::not_modelled(&source.name, "something else than a script"));
+    }
+    let model = ScriptModel::new(&plan, KeyGroups::of_job(&plan, &config))?;
+    let sinks = plan.sinks.iter().enumerate();
+    Ok(sinks.map(|(index, sink)| (sink.name.clone(), model.end.sunk(index).to_vec())).collect())
 }
 
 /// A pipeline of scripts.

@@ -90,7 +90,7 @@ struct Wiring {
 
 /// The state of everything after some steps, with all that was emitted until then.
 #[derive(Debug, Clone)]
-pub(super) struct Network {
+pub(in crate::model) struct Network {
     wiring: Arc<Wiring>,
     sources: Vec<Valve>,
     stages: Vec<Vec<Subtask>>,
@@ -389,9 +389,9 @@ fn dealing(plan: &Plan, to: Consumer, side: Side, same_parallelism: bool) -> Dea
         PlannedOperation::Filter { .. }
         | PlannedOperation::Map { .. }
         | PlannedOperation::Repeat { .. }
-        | PlannedOperation::Buffer { .. }
-        | PlannedOperation::Enrich(_) => or_forward(Dealing::Rebalance),
-        PlannedOperation::Window(_)
+        | PlannedOperation::Buffer { .. } => or_forward(Dealing::Rebalance),
+        PlannedOperation::Enrich(_)
+        | PlannedOperation::Window(_)
         | PlannedOperation::Aggregate { .. }
         | PlannedOperation::Rolling { .. }
         | PlannedOperation::Process(_)

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use tidegate::pipeline::Assigner;
 
 /// A window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Pane {
     /// Everything.
     Global,

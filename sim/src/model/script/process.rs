@@ -19,7 +19,7 @@ pub struct KeptValues {
     pub values: Vec<i64>,
     /// How often each value came, of those that are not forgotten.
     pub times: BTreeMap<i64, i64>,
-    /// The timer that the function remembers.
+    /// The timer that the function remembers: of the last record, or the latest.
     pub timer_ms: Option<i64>,
 }
 
@@ -56,7 +56,7 @@ impl ProcessStage {
         match function {
             ProcessFunction::ValueAvg { n } | ProcessFunction::MapAvg { n } | ProcessFunction::ListAvg { n } => {
                 if values.len() as u64 >= n {
-                    let total = sum(&values)?;
+                    let total = sum(&values);
                     let text = match function {
                         ProcessFunction::ListAvg { .. } => join(&values, ","),
                         _ => format!("{total}/{count}"),
@@ -79,11 +79,10 @@ impl ProcessStage {
                     self.state.remove(&key);
                 }
             }
-            ProcessFunction::ReducingSum => emit(sum(&values)?, None),
+            ProcessFunction::ReducingSum => emit(sum(&values), None),
             ProcessFunction::AggregatingContains => emit(value, Some(format!("Contains:{}", join(&values, " and ")))),
             ProcessFunction::AggregatingAvg => {
-                let total = sum(&values)?;
-                emit(total / count, Some(format!("{total}/{count}")));
+                emit(value, Some(format!("{}/{count}", sum(&values))));
             }
             ProcessFunction::ValueCount | ProcessFunction::RawCount => emit(count, None),
             ProcessFunction::Dedup => {
@@ -96,9 +95,8 @@ impl ProcessStage {
                 let timer_ms = element.time_ms.saturating_add(millis(delay));
                 let before = kept.timer_ms;
                 kept.timer_ms = match pattern {
-                    TimerPattern::Every => None,
                     TimerPattern::Timeout => Some(before.map_or(timer_ms, |before| before.max(timer_ms))),
-                    TimerPattern::Replace => Some(timer_ms),
+                    TimerPattern::Every | TimerPattern::Replace => Some(timer_ms),
                 };
                 if let (TimerPattern::Replace, Some(before)) = (pattern, before) {
                     self.timers.delete(before, &key, &());
@@ -128,18 +126,18 @@ impl ProcessStage {
             (TimerPattern::Replace, _) if is_latest => format!("replace@{time_ms}"),
             (TimerPattern::Timeout | TimerPattern::Replace, _) => return,
         };
-        if is_latest {
+        if is_latest && pattern != TimerPattern::Every {
             self.state.remove(key);
         }
         out.record(key.values().iter().cloned().chain([Datum::Int(count), Datum::text(text)]).collect(), time_ms);
     }
 }
 
-fn sum(values: &[i64]) -> Result<i64, FoldError> {
-    let sum: i128 = values.iter().map(|value| i128::from(*value)).sum();
-    i64::try_from(sum).map_err(|_| FoldError::Overflow)
+/// As Java adds.
+pub(super) fn sum(values: &[i64]) -> i64 {
+    values.iter().fold(0, |sum: i64, value| sum.wrapping_add(*value))
 }
 
-fn join(values: &[i64], separator: &str) -> String {
+pub(super) fn join(values: &[i64], separator: &str) -> String {
     values.iter().map(i64::to_string).collect::<Vec<_>>().join(separator)
 }

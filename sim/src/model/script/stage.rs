@@ -171,8 +171,9 @@ pub(super) fn key_of(stage: &PlannedStage, side: Side, row: &Row) -> Result<Opti
         PlannedOperation::Filter { .. }
         | PlannedOperation::Map { .. }
         | PlannedOperation::Repeat { .. }
-        | PlannedOperation::Buffer { .. }
-        | PlannedOperation::Enrich(_) => return Ok(None),
+        | PlannedOperation::Buffer { .. } => return Ok(None),
+        // Rules go to all.
+        PlannedOperation::Enrich(enrich) => &enrich.key,
         PlannedOperation::Window(window) => &window.key,
         PlannedOperation::Aggregate { key, .. } | PlannedOperation::Rolling { key, .. } => key,
         PlannedOperation::Process(process) => &process.key,

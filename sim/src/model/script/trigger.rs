@@ -2,19 +2,19 @@
 //!
 //! Triggers in processing time have no place here: what a clock decides, no model knows.
 
-use tidegate::pipeline::Trigger;
+use tidegate::pipeline::{Row, Trigger};
 
 use super::pane::{Pane, millis};
 
 /// What a trigger keeps for a window. Nested triggers share it, as they do in Flink.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct TriggerState {
     /// Records since the last firing.
     pub count: Option<i64>,
     /// When it fires next, of those that fire at regular times.
     pub next_fire_ms: Option<i64>,
-    /// The value of the record at which it fired last.
-    pub last_value: Option<f64>,
+    /// The record at which it fired last, and its value.
+    pub last: Option<(Row, f64)>,
 }
 
 impl TriggerState {
@@ -42,8 +42,8 @@ fn fire_if(condition: bool) -> Decision {
 pub(super) struct Context<'a> {
     pub pane: Pane,
     pub watermark_ms: i64,
-    /// The number of the record, for triggers that look at it.
-    pub value: Option<f64>,
+    /// The record and its value, for triggers that look at it.
+    pub record: Option<(Row, f64)>,
     pub state: &'a mut TriggerState,
     /// The times that are to be reminded of, and those that are not any more.
     pub registered: Vec<i64>,
@@ -85,16 +85,12 @@ pub(super) fn on_element(trigger: &Trigger, time_ms: i64, context: &mut Context<
             CONTINUE
         }
         Trigger::Delta { threshold, .. } => {
-            let value = context.value.expect("a delta trigger has a value");
-            let Some(last) = context.state.last_value else {
-                context.state.last_value = Some(value);
-                return CONTINUE;
-            };
-            let is_far = (value - last).abs() > threshold.get();
-            if is_far {
-                context.state.last_value = Some(value);
+            let (_, value) = context.record.as_ref().expect("a delta trigger has a value");
+            let is_far = context.state.last.as_ref().map(|(_, last)| (value - last).abs() > threshold.get());
+            if is_far != Some(false) {
+                context.state.last.clone_from(&context.record);
             }
-            fire_if(is_far)
+            fire_if(is_far == Some(true))
         }
         Trigger::EndOfStream => {
             context.registered.push(i64::MAX);
@@ -165,7 +161,7 @@ pub(super) fn clear(trigger: &Trigger, context: &mut Context<'_>) {
         Trigger::EventTime => context.deleted.push(context.pane.max_ms()),
         Trigger::Count { .. } => context.state.count = None,
         Trigger::ContinuousEventTime { .. } => context.deleted.extend(context.state.next_fire_ms.take()),
-        Trigger::Delta { .. } => context.state.last_value = None,
+        Trigger::Delta { .. } => context.state.last = None,
         Trigger::EndOfStream => context.deleted.push(i64::MAX),
         Trigger::Purging { inner } => clear(inner, context),
         Trigger::Never

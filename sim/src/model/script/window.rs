@@ -170,7 +170,7 @@ impl WindowStage {
     }
 
     /// Whether records are kept one by one although they could be folded.
-    fn keeps_list(&self) -> bool {
+    pub(super) fn keeps_list(&self) -> bool {
         let is_fold = match &self.windowing.function {
             Function::Planned(PlannedWindowFunction::Aggregate(_) | PlannedWindowFunction::Reduce(_)) => true,
             Function::Planned(PlannedWindowFunction::Process(_)) | Function::Join { .. } => false,
@@ -208,11 +208,11 @@ impl WindowStage {
             is_skipped = false;
             let place = (key.clone(), lies_under);
             self.state.contents.entry(place).or_default().push(Item::Record(element.clone()));
-            let value = match &self.windowing.trigger_value {
-                Some(value) => number(&value.evaluate(&element.row)?),
+            let record = match &self.windowing.trigger_value {
+                Some(value) => number(&value.evaluate(&element.row)?).map(|value| (element.row.clone(), value)),
                 None => None,
             };
-            let decision = self.ask(key, pane, value, |trigger, context| {
+            let decision = self.ask(key, pane, record, |trigger, context| {
                 trigger::on_element(trigger, element.time_ms, context)
             });
             self.act(key, pane, lies_under, decision, out)?;
@@ -366,7 +366,7 @@ impl WindowStage {
         &mut self,
         key: &Row,
         pane: Pane,
-        value: Option<f64>,
+        record: Option<(Row, f64)>,
         question: impl FnOnce(&Trigger, &mut Context<'_>) -> T,
     ) -> T {
         let place = (key.clone(), pane);
@@ -374,7 +374,7 @@ impl WindowStage {
         let mut context = Context {
             pane,
             watermark_ms: self.watermark_ms,
-            value,
+            record,
             state: &mut state,
             registered: Vec::new(),
             deleted: Vec::new(),
@@ -421,7 +421,7 @@ impl WindowStage {
         let states: Vec<TriggerState> = grown
             .of
             .iter()
-            .map(|session| self.state.triggers.get(&(key.clone(), *session)).copied().unwrap_or_default())
+            .map(|session| self.state.triggers.get(&(key.clone(), *session)).cloned().unwrap_or_default())
             .collect();
         self.ask(key, grown.pane, None, |trigger, context| trigger::on_merge(trigger, &states, context));
         for session in &grown.of {
@@ -434,15 +434,14 @@ impl WindowStage {
         (grown.pane, lies_under)
     }
 
-    /// The later ones become one, and that goes into the earliest.
+    /// The later ones go into the earliest, one by one.
     fn merge_contents(&mut self, key: &Row, into: Pane, later: &[Pane]) {
-        let mut all: Option<Vec<Item>> = None;
+        let mut all = self.state.contents.remove(&(key.clone(), into));
         for pane in later {
             let items = self.state.contents.remove(&(key.clone(), *pane));
             all = self.merged(all, items);
         }
-        let kept = self.state.contents.remove(&(key.clone(), into));
-        if let Some(items) = self.merged(kept, all) {
+        if let Some(items) = all {
             self.state.contents.insert((key.clone(), into), items);
         }
     }
