@@ -10,6 +10,7 @@
 //! Both refuse what they cannot know the one right result of ([`ModelError`]): results that depend on how sources are
 //! interleaved or on a clock, sinks that are not exactly once.
 
+mod certain;
 mod check;
 mod evaluate;
 mod fold;
@@ -33,6 +34,7 @@ use tidegate::{
     pipeline::{Aggregate, Emit, Pipeline, Plan, PlannedOperation},
 };
 
+pub use certain::Certain;
 use evaluate::{Evaluation, Kept};
 pub use evaluate::{Folds, Group, Results};
 pub use multiset::Multiset;
@@ -133,6 +135,7 @@ pub struct Model {
     sinks: Vec<SinkModel>,
     expected_output: BTreeMap<String, Multiset>,
     updates: BTreeMap<String, Updates>,
+    certain: BTreeMap<String, Certain>,
     script: Option<ScriptModel>,
 }
 
@@ -160,6 +163,7 @@ impl Model {
             plan,
             config,
             sources,
+            certain: BTreeMap::new(),
             script: None,
         };
         for sink in &model.sinks {
@@ -178,14 +182,24 @@ impl Model {
     }
 
     fn of_scripts(plan: Plan, config: JobConfig) -> Result<Self, ModelError> {
-        let script = ScriptModel::new(&plan, KeyGroups::of_job(&plan, &config))?;
+        let key_groups = KeyGroups::of_job(&plan, &config);
+        let (script, without) = match ScriptModel::new(&plan, key_groups) {
+            Err(ModelError::Clock { name }) => {
+                let without = certain::without_clock(&plan, &name)?;
+                (ScriptModel::new(&without.plan, key_groups)?, Some(without))
+            }
+            script => (script?, None),
+        };
         script.check_watermark()?;
-        let sinks = sink::of_scripts(&plan, &script)?;
-        let expected_output = sinks.iter().map(|sink| (sink.name.clone(), script.lines(script.at_end(), sink)));
+        let mut sinks = sink::of_scripts(without.as_ref().map_or(&plan, |without| &without.plan), &script)?;
+        let certain = without.map(|without| Certain::of(&plan, &without, &script, &mut sinks)).unwrap_or_default();
+        let exact = sinks.iter().filter(|sink| !certain.contains_key(&sink.name));
+        let expected_output = exact.map(|sink| (sink.name.clone(), script.lines(script.at_end(), sink)));
         Ok(Self {
             expected_output: expected_output.collect(),
             sinks,
             updates: BTreeMap::new(),
+            certain,
             script: Some(script),
             sources: Vec::new(),
             plan,
@@ -201,6 +215,11 @@ impl Model {
     /// Sinks whose lines depend on how sources are interleaved, with what decides whether lines are right.
     pub fn updates(&self) -> &BTreeMap<String, Updates> {
         &self.updates
+    }
+
+    /// Sinks of stages with a clock, with what decides whether lines can be right.
+    pub fn certain(&self) -> &BTreeMap<String, Certain> {
+        &self.certain
     }
 
     /// The file sinks.
@@ -283,7 +302,8 @@ impl Model {
         }
         let at = |position: &script::Position| {
             let network = script.at(position)?;
-            let output = self.sinks.iter().map(|sink| (sink.name.clone(), script.lines(&network, sink)));
+            let exact = self.sinks.iter().filter(|sink| !self.certain.contains_key(&sink.name));
+            let output = exact.map(|sink| (sink.name.clone(), script.lines(&network, sink)));
             Ok(ScriptCut { output: output.collect() })
         };
         script.positions(&steps).iter().map(at).collect()
