@@ -38,7 +38,7 @@ impl Pipeline {
     /// # Errors
     /// [`ErrorKind::Configuration`] if the pipeline is not valid or asks for what the engine cannot do.
     pub fn compile(&self) -> Result<(JobConfig, Program)> {
-        self.compile_with(&TraceOutput::Stdout)
+        self.compile_with(&TraceOutput::stdout())
     }
 
     /// As [`Pipeline::compile`], with another place for the lines of traces.
@@ -271,8 +271,11 @@ impl Compiler<'_> {
         let end: StreamSink = match &sink.kind {
             SinkKind::Print => input.sink(&sink.name, PrintSink::<Row>::default),
             SinkKind::Trace { label } => {
-                let (label, schema, output) = (label.clone(), sink.schema.clone(), self.traces.clone());
-                input.sink(&sink.name, move || TraceSink::new(label.clone(), schema.clone(), output.clone()))
+                let (name, label, schema) = (sink.name.clone(), label.clone(), sink.schema.clone());
+                let output = self.traces.clone();
+                input.sink_exactly_once(&sink.name, move || {
+                    TraceSink::new(&name, label.clone(), schema.clone(), output.clone())
+                })
             }
             SinkKind::Discard => input.sink(&sink.name, DiscardSink::<Row>::default),
             SinkKind::File(file) => {

@@ -150,7 +150,7 @@ impl AggregateFunction<i64> for Average {
 }
 
 impl Told for Average {
-    fn told((sum, count): (i64, i64), _value: i64) -> (i64, String) {
-        (sum / count.max(1), format!("{sum}/{count}"))
+    fn told((sum, count): (i64, i64), value: i64) -> (i64, String) {
+        (value, format!("{sum}/{count}"))
     }
 }
