@@ -22,6 +22,8 @@ const LONGER_THAN_ANY_RUN: Duration = Duration::from_secs(1_800);
 pub(super) struct WithoutClock {
     /// The plan: the stage passes its records on, or keeps its state for ever.
     pub plan: Plan,
+    /// The stage.
+    pub index: usize,
     /// The stage, if it passes its records on.
     stage: Option<usize>,
 }
@@ -38,7 +40,7 @@ pub(super) fn without_clock(plan: &Plan, name: &str) -> Result<WithoutClock, Mod
         && process.declared.ttl.as_ref().is_some_and(|ttl| ttl.ttl >= LONGER_THAN_ANY_RUN)
     {
         process.declared.ttl = None;
-        return Ok(WithoutClock { plan, stage: None });
+        return Ok(WithoutClock { plan, index, stage: None });
     }
     let followed = plan.stages.iter().any(|stage| stage.inputs.contains(&Stream::Stage(index)));
     if followed || Fact::of(&plan.stages[index].operation).is_none() {
@@ -51,7 +53,7 @@ pub(super) fn without_clock(plan: &Plan, name: &str) -> Result<WithoutClock, Mod
     for sink in plan.sinks.iter_mut().filter(|sink| sink.inputs.contains(&Stream::Stage(index))) {
         sink.schema = plan.stages[index].schema.clone();
     }
-    Ok(WithoutClock { plan, stage: Some(index) })
+    Ok(WithoutClock { plan, index, stage: Some(index) })
 }
 
 /// Decides whether lines can be the results of a stage with a clock.

@@ -157,6 +157,16 @@ pub fn folds(snapshot: &OperatorSnapshot) -> Result<Vec<DecodedFold>, String> {
     Ok(folds)
 }
 
+/// The keys of all keyed states and timers that one subtask keeps: name of the state, key group, key.
+pub fn keys(snapshot: &OperatorSnapshot) -> impl Iterator<Item = (&str, u16, Result<Row, String>)> {
+    snapshot.keyed.iter().flat_map(|(name, state)| {
+        let entries = state.groups.iter().flat_map(|(key_group, entries)| {
+            entries.iter().map(move |entry| (name.as_str(), *key_group, decode(&entry.key)))
+        });
+        entries.collect::<Vec<_>>()
+    })
+}
+
 fn keyed<'a>(snapshot: &'a OperatorSnapshot, name: &str) -> impl Iterator<Item = &'a KeyedEntry> {
     snapshot.keyed.get(name).into_iter().flat_map(|state| state.groups.values()).flatten()
 }

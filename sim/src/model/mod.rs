@@ -31,12 +31,13 @@ use std::{
 use tidegate::{
     config::JobConfig,
     id::OperatorUid,
-    pipeline::{Aggregate, Emit, Pipeline, Plan, PlannedOperation},
+    pipeline::{Aggregate, Emit, Pipeline, Plan, PlannedOperation, Row, Stream},
 };
 
 pub use certain::Certain;
 use evaluate::{Evaluation, Kept};
 pub use evaluate::{Folds, Group, Results};
+use kept::KeptByStage;
 pub use multiset::Multiset;
 pub use records::Place;
 use records::{Record, SourceRecords};
@@ -124,6 +125,8 @@ pub struct AtCut {
 pub struct ScriptCut {
     /// What has gone into each sink.
     pub output: BTreeMap<String, Multiset>,
+    /// What each stage keeps, all subtasks together.
+    pub kept: BTreeMap<OperatorUid, KeptByStage>,
 }
 
 /// What a pipeline must do.
@@ -136,7 +139,10 @@ pub struct Model {
     expected_output: BTreeMap<String, Multiset>,
     updates: BTreeMap<String, Updates>,
     certain: BTreeMap<String, Certain>,
+    /// The stage with a clock.
+    clocked: Option<usize>,
     script: Option<ScriptModel>,
+    key_groups: KeyGroups,
 }
 
 impl Model {
@@ -148,8 +154,9 @@ impl Model {
         let plan = pipeline.plan().map_err(|problems| ModelError::Invalid(problems.to_string()))?;
         let config = pipeline.job_config().map_err(|problems| ModelError::Invalid(problems.to_string()))?;
         check::config(&config)?;
+        let key_groups = KeyGroups::of_job(&plan, &config);
         if ScriptModel::is_for(&plan) {
-            return Self::of_scripts(plan, config);
+            return Self::of_scripts(plan, config, key_groups);
         }
         check::stages(&plan)?;
         let sources = plan.sources.iter().map(records::of_source).collect::<Result<Vec<_>, _>>()?;
@@ -164,7 +171,9 @@ impl Model {
             config,
             sources,
             certain: BTreeMap::new(),
+            clocked: None,
             script: None,
+            key_groups,
         };
         for sink in &model.sinks {
             match sink.updated_by(&model.plan) {
@@ -181,8 +190,7 @@ impl Model {
         Ok(model)
     }
 
-    fn of_scripts(plan: Plan, config: JobConfig) -> Result<Self, ModelError> {
-        let key_groups = KeyGroups::of_job(&plan, &config);
+    fn of_scripts(plan: Plan, config: JobConfig, key_groups: KeyGroups) -> Result<Self, ModelError> {
         let (script, without) = match ScriptModel::new(&plan, key_groups) {
             Err(ModelError::Clock { name }) => {
                 let without = certain::without_clock(&plan, &name)?;
@@ -190,8 +198,9 @@ impl Model {
             }
             script => (script?, None),
         };
-        script.check_watermark()?;
+        script.check_restores()?;
         let mut sinks = sink::of_scripts(without.as_ref().map_or(&plan, |without| &without.plan), &script)?;
+        let clocked = without.as_ref().map(|without| without.index);
         let certain = without.map(|without| Certain::of(&plan, &without, &script, &mut sinks)).unwrap_or_default();
         let exact = sinks.iter().filter(|sink| !certain.contains_key(&sink.name));
         let expected_output = exact.map(|sink| (sink.name.clone(), script.lines(script.at_end(), sink)));
@@ -200,8 +209,10 @@ impl Model {
             sinks,
             updates: BTreeMap::new(),
             certain,
+            clocked,
             script: Some(script),
             sources: Vec::new(),
+            key_groups,
             plan,
             config,
         })
@@ -304,9 +315,51 @@ impl Model {
             let network = script.at(position)?;
             let exact = self.sinks.iter().filter(|sink| !self.certain.contains_key(&sink.name));
             let output = exact.map(|sink| (sink.name.clone(), script.lines(&network, sink)));
-            Ok(ScriptCut { output: output.collect() })
+            let kept = self.plan.stages.iter().enumerate().filter(|(index, _)| Some(*index) != self.clocked);
+            let kept = kept.map(|(index, stage)| Ok((layout::uid(&stage.name), script.kept(&network, index)?)));
+            Ok(ScriptCut { output: output.collect(), kept: kept.collect::<Result<_, ModelError>>()? })
         };
         script.positions(&steps).iter().map(at).collect()
+    }
+
+    /// The first position of the one script after a cut at which a stage keeps exactly this.
+    pub fn later_cut(&self, cut: &Cut, stage: &OperatorUid, found: &KeptByStage) -> Option<usize> {
+        let script = self.script.as_ref()?;
+        let stage = self.plan.stages.iter().position(|planned| layout::uid(&planned.name) == *stage)?;
+        let [source] = &self.plan.sources[..] else { return None };
+        let position = *cut.sources.get(&layout::uid(&source.name))?.get(&0)?;
+        script.later(usize::try_from(position).ok()?, stage, found)
+    }
+
+    /// The stages of the plan, by the identity of their state.
+    pub fn stages(&self) -> impl Iterator<Item = (OperatorUid, &PlannedOperation)> {
+        self.plan.stages.iter().map(|stage| (layout::uid(&stage.name), &stage.operation))
+    }
+
+    /// The operation that keeps state next before a sink.
+    pub fn stateful_before(&self, sink: &str) -> Option<&PlannedOperation> {
+        let mut streams = self.sinks.iter().find(|model| model.name == sink)?.inputs.clone();
+        while let Some(stream) = streams.pop() {
+            let (Stream::Stage(index) | Stream::Late(index)) = stream else { continue };
+            let stage = &self.plan.stages[index];
+            match &stage.operation {
+                PlannedOperation::Filter { .. } | PlannedOperation::Map { .. } | PlannedOperation::Repeat { .. } => {
+                    streams.extend(&stage.inputs);
+                }
+                operation => return Some(operation),
+            }
+        }
+        None
+    }
+
+    /// The key group of a key.
+    pub fn key_group(&self, key: &Row) -> u16 {
+        self.key_groups.of(key)
+    }
+
+    /// The subtask that owns a key group.
+    pub fn owner(&self, key_group: u16, parallelism: u32) -> usize {
+        self.key_groups.subtask(key_group, parallelism)
     }
 
     /// What must be true at a cut if exactly these groups are still kept.

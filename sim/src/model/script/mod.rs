@@ -13,6 +13,8 @@
 
 mod contents;
 mod element;
+#[cfg(test)]
+mod flink;
 mod fold;
 mod join;
 mod keys;
@@ -20,8 +22,7 @@ mod network;
 mod pane;
 mod process;
 mod stage;
-#[cfg(test)]
-mod flink;
+mod state;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -31,13 +32,15 @@ mod window;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use tidegate::pipeline::{AtScriptEnd, Pipeline, Plan, RestoredWatermark, ScriptAction};
+use tidegate::pipeline::{AtScriptEnd, BufferMode, Pipeline, Plan, PlannedOperation, RestoredWatermark, ScriptAction};
 
 pub use element::{Element, Emitted, Event};
+pub use join::Side;
 pub(super) use keys::KeyGroups;
 use network::{Network, Order};
+pub use pane::Pane;
 
-use super::{ModelError, Multiset, Place, SinkModel, records::Record};
+use super::{ModelError, Multiset, Place, SinkModel, kept::KeptByStage, records::Record};
 
 /// How far each source's script has been played, and whether it has ended, by the source's place in the plan.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -194,11 +197,11 @@ impl ScriptModel {
         Ok(network)
     }
 
-    /// Flink's watermarks are lost at a restore: what was late before may not be late again.
+    /// Refuses what is not the same after a restore.
     ///
     /// # Errors
-    /// If that can make a difference.
-    pub(super) fn check_watermark(&self) -> Result<(), ModelError> {
+    /// If what was late before may not be late again, or each subtask gets what all subtasks have kept.
+    pub(super) fn check_restores(&self) -> Result<(), ModelError> {
         for source in &self.plan.sources {
             let Some(script) = network::script(source) else { continue };
             let has_watermarks = script.steps.iter().any(|step| matches!(step.action, ScriptAction::Watermark(_)));
@@ -208,6 +211,13 @@ impl ScriptModel {
             {
                 let why = "its watermark is lost at a restore".to_owned();
                 return Err(ModelError::MayDropLateRecords { name: source.name.clone(), why });
+            }
+        }
+        for stage in &self.plan.stages {
+            let is_union = matches!(stage.operation, PlannedOperation::Buffer { mode: BufferMode::Union, .. });
+            if is_union && stage.parallelism > 1 {
+                let what = "a union list, of which each subtask gets everything at a restore";
+                return Err(ModelError::not_modelled(&stage.name, what));
             }
         }
         Ok(())
@@ -227,11 +237,12 @@ impl ScriptModel {
             ended: vec![false; last.steps.len()],
         };
         for position in [part(1), part(2), last.clone()] {
-            let right = Seen::of(&self.at(&position)?, &self.plan);
+            let right = self.seen(&self.at(&position)?)?;
             for order in &orders {
                 for scripts in &scripts {
-                    let other = Seen::of(&self.play(&position, *order, *scripts)?, &self.plan);
-                    if let Some(name) = right.difference(&other) {
+                    let other = self.seen(&self.play(&position, *order, *scripts)?)?;
+                    if let Some(stage) = (0..right.len()).find(|stage| right[*stage] != other[*stage]) {
+                        let name = self.plan.stages[stage].name.clone();
                         let why = format!("{order:?} and {scripts:?} lead to other results");
                         return Err(ModelError::DependsOnOrder { name, why });
                     }
@@ -239,6 +250,45 @@ impl ScriptModel {
             }
         }
         Ok(())
+    }
+
+    fn seen(&self, network: &Network) -> Result<Vec<Seen>, ModelError> {
+        let seen = |stage: usize| {
+            let (mut records, mut late) = (Vec::new(), Vec::new());
+            for emitted in network.emitted(stage).iter().flatten() {
+                match emitted {
+                    Emitted::Record(element) => records.push(element.clone()),
+                    Emitted::Late(element) => late.push(element.clone()),
+                    Emitted::Watermark(_) | Emitted::Idle | Emitted::Active => {}
+                }
+            }
+            records.sort_unstable();
+            late.sort_unstable();
+            Ok(Seen { records, late, kept: self.kept(network, stage)? })
+        };
+        (0..self.plan.stages.len()).map(seen).collect()
+    }
+
+    /// What a stage keeps.
+    ///
+    /// # Errors
+    /// If it cannot be computed.
+    pub(super) fn kept(&self, network: &Network, stage: usize) -> Result<KeptByStage, ModelError> {
+        let kept = state::of(network.operators(stage));
+        kept.map_err(|error| ModelError::fails(&self.plan.stages[stage].name, error))
+    }
+
+    /// The first position of the one script after this one at which a stage keeps exactly this.
+    pub(super) fn later(&self, position: usize, stage: usize, found: &KeptByStage) -> Option<usize> {
+        let length = *self.script_lengths().first()?;
+        let mut network = self.at(&Position { steps: vec![position], ended: vec![false] }).ok()?;
+        for number in position..length {
+            network.step(0, number, Order::First).ok()?;
+            if self.kept(&network, stage).is_ok_and(|kept| kept == *found) {
+                return Some(number + 1);
+            }
+        }
+        None
     }
 
     /// Whether each subtask takes its records from one channel, so that there is one order.
@@ -283,32 +333,10 @@ fn record(event: &Event) -> Option<&Element> {
     }
 }
 
-/// What must be the same in each order: all that each stage has emitted, but for its order.
-struct Seen(BTreeMap<String, Vec<Element>>);
-
-impl Seen {
-    fn of(network: &Network, plan: &Plan) -> Self {
-        let mut seen = BTreeMap::new();
-        for (index, stage) in plan.stages.iter().enumerate() {
-            let (mut records, mut late) = (Vec::new(), Vec::new());
-            for emitted in network.emitted(index).iter().flatten() {
-                match emitted {
-                    Emitted::Record(element) => records.push(element.clone()),
-                    Emitted::Late(element) => late.push(element.clone()),
-                    Emitted::Watermark(_) | Emitted::Idle | Emitted::Active => {}
-                }
-            }
-            records.sort_unstable();
-            late.sort_unstable();
-            seen.insert(stage.name.clone(), records);
-            seen.insert(format!("{}.late", stage.name), late);
-        }
-        Self(seen)
-    }
-
-    /// The first stage that differs.
-    fn difference(&self, other: &Self) -> Option<String> {
-        let differing = self.0.iter().find(|(name, elements)| other.0.get(*name) != Some(*elements));
-        differing.map(|(name, _)| name.clone())
-    }
+/// What must be the same in each order: what each stage keeps, and all that it has emitted, but for its order.
+#[derive(Debug, PartialEq, Eq)]
+struct Seen {
+    records: Vec<Element>,
+    late: Vec<Element>,
+    kept: KeptByStage,
 }

@@ -358,9 +358,11 @@ fn edges(plan: &Plan, channels: &mut Vec<Channel>) -> Vec<Edge> {
             (*from, Consumer::Stage(index), side)
         })
     });
-    let of_sinks = plan.sinks.iter().enumerate().flat_map(|(index, sink)| {
-        sink.inputs.iter().map(move |from| (*from, Consumer::Sink(index), Side::Left))
-    });
+    let of_sinks = plan
+        .sinks
+        .iter()
+        .enumerate()
+        .flat_map(|(index, sink)| sink.inputs.iter().map(move |from| (*from, Consumer::Sink(index), Side::Left)));
     for (from, to, side) in of_stages.chain(of_sinks) {
         let (producers, consumers) = (producer_parallelism(plan, from), consumer_parallelism(plan, to));
         let dealing = dealing(plan, to, side, producers == consumers);
