@@ -179,9 +179,6 @@ fn about(operation: &PlannedOperation) -> InvariantId {
 }
 
 /// What can be read of an operator's state, by subtask.
-fn snapshots<'a>(
-    capture: &'a CompletedCapture,
-    uid: &'a OperatorUid,
-) -> impl Iterator<Item = &'a OperatorSnapshot> {
+fn snapshots<'a>(capture: &'a CompletedCapture, uid: &'a OperatorUid) -> impl Iterator<Item = &'a OperatorSnapshot> {
     capture.state.values().filter_map(|operators| operators.get(uid)?.as_ref().ok())
 }

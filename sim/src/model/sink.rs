@@ -8,8 +8,8 @@ use std::{
 
 use tidegate::pipeline::{Delivery, Format, Plan, Row, Schema, SinkKind, Stream};
 
-use super::{ModelError, Multiset, Place, check, evaluate::Evaluation, layout, lines, records::Record,
-    script::ScriptModel,
+use super::{
+    ModelError, Multiset, Place, check, evaluate::Evaluation, layout, lines, records::Record, script::ScriptModel,
 };
 
 /// A file sink.

@@ -14,7 +14,8 @@ use tidegate::{
     operator::{KeyedEntry, ListMode, ListSnapshot, OperatorSnapshot},
     pipeline::{
         Accumulator, AggregateOperation, Assigner, Assignment, Checkpoint, CollectionSource, Emit, EventTime, Field,
-        FieldType, FileSink, Format, Operation, Pipeline, Row, Sink, SinkKind, Source, SourceKind, Stage, WindowOperation,
+        FieldType, FileSink, Format, Operation, Pipeline, Row, Sink, SinkKind, Source, SourceKind, Stage,
+        WindowOperation,
     },
     row,
     sink::LedgerState,

@@ -167,9 +167,7 @@ pub(super) fn joined(
     contents: &[Element],
 ) -> Result<Vec<Row>, FoldError> {
     let sided: Vec<(Side, Row)> = contents.iter().map(|element| Side::untag(&element.row)).collect();
-    let of = |wanted: Side| {
-        sided.iter().filter(move |(side, _)| *side == wanted).map(|(_, row)| row.clone()).collect()
-    };
+    let of = |wanted: Side| sided.iter().filter(move |(side, _)| *side == wanted).map(|(_, row)| row.clone()).collect();
     let (left, right): (Vec<Row>, Vec<Row>) = (of(Side::Left), of(Side::Right));
     let kind = planned.declared.kind;
     let null_left: Row = std::iter::repeat_n(Datum::Null, left_fields).collect();

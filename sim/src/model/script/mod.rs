@@ -13,6 +13,8 @@
 
 mod contents;
 mod element;
+#[cfg(test)]
+mod flink;
 mod fold;
 mod join;
 mod keys;
@@ -21,8 +23,6 @@ mod pane;
 mod process;
 mod stage;
 mod state;
-#[cfg(test)]
-mod flink;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -36,9 +36,9 @@ use tidegate::pipeline::{AtScriptEnd, BufferMode, Pipeline, Plan, PlannedOperati
 
 pub use element::{Element, Emitted, Event};
 pub use join::Side;
-pub use pane::Pane;
 pub(super) use keys::KeyGroups;
 use network::{Network, Order};
+pub use pane::Pane;
 
 use super::{ModelError, Multiset, Place, SinkModel, kept::KeptByStage, records::Record};
 

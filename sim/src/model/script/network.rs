@@ -166,6 +166,11 @@ impl Network {
         self.stages[stage].iter().map(|subtask| &subtask.operator)
     }
 
+    /// Records that a stage has dropped because they came too late.
+    pub(in crate::model) fn dropped(&self, stage: usize) -> u64 {
+        self.operators(stage).map(Operator::dropped).sum()
+    }
+
     /// Plays one step of a script.
     pub(super) fn step(&mut self, source: usize, number: usize, order: Order) -> Result<(), ModelError> {
         let plan = Arc::clone(&self.wiring.plan);
@@ -358,9 +363,11 @@ fn edges(plan: &Plan, channels: &mut Vec<Channel>) -> Vec<Edge> {
             (*from, Consumer::Stage(index), side)
         })
     });
-    let of_sinks = plan.sinks.iter().enumerate().flat_map(|(index, sink)| {
-        sink.inputs.iter().map(move |from| (*from, Consumer::Sink(index), Side::Left))
-    });
+    let of_sinks = plan
+        .sinks
+        .iter()
+        .enumerate()
+        .flat_map(|(index, sink)| sink.inputs.iter().map(move |from| (*from, Consumer::Sink(index), Side::Left)));
     for (from, to, side) in of_stages.chain(of_sinks) {
         let (producers, consumers) = (producer_parallelism(plan, from), consumer_parallelism(plan, to));
         let dealing = dealing(plan, to, side, producers == consumers);

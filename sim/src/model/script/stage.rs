@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use tidegate::pipeline::{
-    JoinSides, Plan, PlannedOperation, PlannedStage, ProcessFunction, Row, Trigger, WindowTime,
-};
+use tidegate::pipeline::{JoinSides, Plan, PlannedOperation, PlannedStage, ProcessFunction, Row, Trigger, WindowTime};
 
 use super::{
     contents::FoldError,
@@ -26,8 +24,14 @@ pub(super) enum Operator {
     Aggregate(AggregateStage),
     Rolling(RollingStage),
     Process(ProcessStage),
-    Window { key: Vec<usize>, stage: WindowStage },
-    WindowJoin { keys: [Vec<usize>; 2], stage: WindowStage },
+    Window {
+        key: Vec<usize>,
+        stage: WindowStage,
+    },
+    WindowJoin {
+        keys: [Vec<usize>; 2],
+        stage: WindowStage,
+    },
     Buffer(BufferStage),
     Enrich(EnrichStage),
     IntervalJoin(IntervalJoinStage),
@@ -219,10 +223,8 @@ pub(super) fn check(stage: &PlannedStage) -> Result<(), ModelError> {
         PlannedOperation::WindowJoin(join) if join.declared.time == WindowTime::Processing => return clock(),
         PlannedOperation::WindowJoin(join) => Windowing::of_join(join, 0),
         PlannedOperation::Process(process) => {
-            let has_clock = matches!(
-                process.declared.function,
-                ProcessFunction::Timers { time: WindowTime::Processing, .. }
-            );
+            let has_clock =
+                matches!(process.declared.function, ProcessFunction::Timers { time: WindowTime::Processing, .. });
             return if has_clock || process.declared.ttl.is_some() { clock() } else { Ok(()) };
         }
         PlannedOperation::IntervalJoin(join) if join.declared.ttl.is_some() => return clock(),

@@ -107,9 +107,7 @@ fn process(stage: &ProcessStage, keyed: &mut BTreeMap<Address, Kept>) {
             ProcessFunction::AggregatingAvg => (names::AGGREGATE, Kept::Pair(sum(values), count)),
             ProcessFunction::ValueCount | ProcessFunction::RawCount => (names::COUNT, Kept::Int(count)),
             ProcessFunction::Dedup => (names::SEEN, Kept::Flag(true)),
-            ProcessFunction::Timers { .. } => {
-                (names::COUNT_AND_DUE, Kept::Pair(count, timer_ms.unwrap_or(i64::MIN)))
-            }
+            ProcessFunction::Timers { .. } => (names::COUNT_AND_DUE, Kept::Pair(count, timer_ms.unwrap_or(i64::MIN))),
         };
         keyed.insert(of_key(name, key), kept);
     }
@@ -121,7 +119,7 @@ fn window(stage: &WindowStage, keyed: &mut BTreeMap<Address, Kept>) -> Result<()
     for (place, items) in &stage.state.contents {
         let elements = contents::flat(items);
         let kept = match &stage.windowing.function {
-            Function::Join { .. } => Kept::SidedRows(elements.iter().map(|element| Side::untag(&element.row)).collect()),
+            Function::Join { .. } => Kept::sided(elements.iter().map(|element| Side::untag(&element.row))),
             Function::Planned(_) if has_evictor => Kept::TimedRows(elements.into_iter().map(timed).collect()),
             Function::Planned(PlannedWindowFunction::Process(_)) => {
                 Kept::Rows(elements.into_iter().map(|element| element.row).collect())

@@ -179,11 +179,7 @@ impl WindowStage {
     }
 
     fn cleanup_ms(&self, pane: Pane) -> i64 {
-        if self.is_event_time() {
-            pane.max_ms().saturating_add(self.windowing.lateness_ms)
-        } else {
-            pane.max_ms()
-        }
+        if self.is_event_time() { pane.max_ms().saturating_add(self.windowing.lateness_ms) } else { pane.max_ms() }
     }
 
     fn is_late(&self, pane: Pane) -> bool {
@@ -212,9 +208,8 @@ impl WindowStage {
                 Some(value) => number(&value.evaluate(&element.row)?).map(|value| (element.row.clone(), value)),
                 None => None,
             };
-            let decision = self.ask(key, pane, record, |trigger, context| {
-                trigger::on_element(trigger, element.time_ms, context)
-            });
+            let decision =
+                self.ask(key, pane, record, |trigger, context| trigger::on_element(trigger, element.time_ms, context));
             self.act(key, pane, lies_under, decision, out)?;
             if self.cleanup_ms(pane) != i64::MAX {
                 self.timers.register(self.cleanup_ms(pane), key, &pane);
@@ -247,8 +242,7 @@ impl WindowStage {
         } else {
             pane
         };
-        let decision =
-            self.ask(key, pane, None, |trigger, context| trigger::on_event_time(trigger, time_ms, context));
+        let decision = self.ask(key, pane, None, |trigger, context| trigger::on_event_time(trigger, time_ms, context));
         self.act(key, pane, lies_under, decision, out)?;
         if self.is_event_time() && time_ms == self.cleanup_ms(pane) {
             self.state.contents.remove(&(key.clone(), lies_under));
