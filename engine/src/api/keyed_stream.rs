@@ -30,6 +30,13 @@ impl<T: Data, S: KeySelector<T> + Clone + Sync> KeyedStream<T, S> {
         self.stream.transform("process", move || KeyedProcessOperator::new(selector.clone(), function.clone()))
     }
 
+    /// Reduces all records of a key to one; each record gives the value so far (Flink `KeyedStream.reduce`; `sum`, `min`
+    /// and `max` are this).
+    pub fn reduce(&self, function: impl FnMut(&mut T, T) + Clone + Send + Sync + 'static) -> DataStream<T> {
+        let selector = self.selector.clone();
+        self.stream.transform("reduce", move || KeyedReduceOperator::new(selector.clone(), function.clone()))
+    }
+
     /// What finds the keys.
     pub(crate) fn selector(&self) -> S {
         self.selector.clone()
@@ -42,13 +49,6 @@ impl<T: Data, S: KeySelector<T> + Clone + Sync> KeyedStream<T, S> {
         make: impl Fn() -> O + Send + Sync + 'static,
     ) -> DataStream<O::Out> {
         self.stream.transform(name, make)
-    }
-
-    /// Reduces all records of a key to one; each record gives the value so far (Flink `KeyedStream.reduce`; `sum`, `min`
-    /// and `max` are this).
-    pub fn reduce(&self, function: impl FnMut(&mut T, T) + Clone + Send + Sync + 'static) -> DataStream<T> {
-        let selector = self.selector.clone();
-        self.stream.transform("reduce", move || KeyedReduceOperator::new(selector.clone(), function.clone()))
     }
 
     /// Groups the records of a key into windows.
