@@ -7,7 +7,7 @@ use crate::{
     env::Env,
     error::Result,
     event::Reporter,
-    id::{Attempt, CheckpointId},
+    id::{Attempt, CheckpointId, OperatorUid},
     record::Batch,
     storage::SharedFileSystem,
     time::Timestamp,
@@ -20,6 +20,12 @@ pub struct SinkContext {
     pub env: Env,
     /// Files.
     pub file_system: SharedFileSystem,
+    /// The sink's stable identity.
+    pub uid: OperatorUid,
+    /// The checkpoint that the job was restored from.
+    pub restored_checkpoint_id: Option<CheckpointId>,
+    /// Number of key groups of the job.
+    pub max_parallelism: u32,
     /// Which parallel instance this is, from 0.
     pub subtask_index: u32,
     /// How many there are.
