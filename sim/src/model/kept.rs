@@ -55,8 +55,13 @@ pub enum Kept {
     Rows(Vec<Row>),
     /// Records with their event times.
     TimedRows(Vec<(Row, i64)>),
-    /// Records of the two inputs of a join.
-    SidedRows(Vec<(Side, Row)>),
+    /// Records of the two inputs of a join, each in the order in which they came.
+    SidedRows {
+        /// Of the first.
+        left: Vec<Row>,
+        /// Of the second.
+        right: Vec<Row>,
+    },
     /// Records by event time.
     RowsByTime(BTreeMap<i64, Vec<Row>>),
     /// A number.
@@ -73,6 +78,20 @@ pub enum Kept {
     Flag(bool),
     /// The open sessions, each with the window under which its records lie.
     Sessions(BTreeMap<Pane, Pane>),
+}
+
+impl Kept {
+    /// Records of both inputs, in whatever order these two were mixed.
+    pub fn sided(rows: impl Iterator<Item = (Side, Row)>) -> Self {
+        let (mut left, mut right) = (Vec::new(), Vec::new());
+        for (side, row) in rows {
+            match side {
+                Side::Left => left.push(row),
+                Side::Right => right.push(row),
+            }
+        }
+        Self::SidedRows { left, right }
+    }
 }
 
 /// What all subtasks of a stage keep.

@@ -127,6 +127,8 @@ pub struct ScriptCut {
     pub output: BTreeMap<String, Multiset>,
     /// What each stage keeps, all subtasks together.
     pub kept: BTreeMap<OperatorUid, KeptByStage>,
+    /// How many records each stage has dropped because they came too late.
+    pub dropped: BTreeMap<OperatorUid, u64>,
 }
 
 /// What a pipeline must do.
@@ -317,7 +319,10 @@ impl Model {
             let output = exact.map(|sink| (sink.name.clone(), script.lines(&network, sink)));
             let kept = self.plan.stages.iter().enumerate().filter(|(index, _)| Some(*index) != self.clocked);
             let kept = kept.map(|(index, stage)| Ok((layout::uid(&stage.name), script.kept(&network, index)?)));
-            Ok(ScriptCut { output: output.collect(), kept: kept.collect::<Result<_, ModelError>>()? })
+            let dropped = self.plan.stages.iter().enumerate();
+            let dropped = dropped.map(|(index, stage)| (layout::uid(&stage.name), network.dropped(index)));
+            let kept = kept.collect::<Result<_, ModelError>>()?;
+            Ok(ScriptCut { output: output.collect(), kept, dropped: dropped.collect() })
         };
         script.positions(&steps).iter().map(at).collect()
     }

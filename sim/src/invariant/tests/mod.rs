@@ -2,6 +2,7 @@
 
 mod real_run;
 mod right_run;
+mod script_run;
 
 use std::collections::BTreeMap;
 

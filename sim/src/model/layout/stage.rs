@@ -199,7 +199,7 @@ fn of_window(window: Option<&PlannedWindow>, name: &str, bytes: &[u8]) -> Result
                     Tagged::First(row) => (Side::Left, row),
                     Tagged::Second(row) => (Side::Right, row),
                 };
-                Ok(Kept::SidedRows(many(bytes)?.into_iter().map(side).collect()))
+                Ok(Kept::sided(many(bytes)?.into_iter().map(side)))
             }
             Some(_) if evicts => {
                 let timed = |record: StreamRecord<Row>| (record.value, record.timestamp.0);

@@ -166,6 +166,11 @@ impl Network {
         self.stages[stage].iter().map(|subtask| &subtask.operator)
     }
 
+    /// Records that a stage has dropped because they came too late.
+    pub(in crate::model) fn dropped(&self, stage: usize) -> u64 {
+        self.operators(stage).map(Operator::dropped).sum()
+    }
+
     /// Plays one step of a script.
     pub(super) fn step(&mut self, source: usize, number: usize, order: Order) -> Result<(), ModelError> {
         let plan = Arc::clone(&self.wiring.plan);

@@ -119,9 +119,7 @@ fn window(stage: &WindowStage, keyed: &mut BTreeMap<Address, Kept>) -> Result<()
     for (place, items) in &stage.state.contents {
         let elements = contents::flat(items);
         let kept = match &stage.windowing.function {
-            Function::Join { .. } => {
-                Kept::SidedRows(elements.iter().map(|element| Side::untag(&element.row)).collect())
-            }
+            Function::Join { .. } => Kept::sided(elements.iter().map(|element| Side::untag(&element.row))),
             Function::Planned(_) if has_evictor => Kept::TimedRows(elements.into_iter().map(timed).collect()),
             Function::Planned(PlannedWindowFunction::Process(_)) => {
                 Kept::Rows(elements.into_iter().map(|element| element.row).collect())
