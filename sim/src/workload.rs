@@ -23,6 +23,31 @@ pub enum Shape {
     Both,
 }
 
+/// Where a workload keeps its keyed state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// On the heap.
+    #[default]
+    HashMap,
+    /// In RocksDB: the real one, on the real disk. It takes no simulated time.
+    RocksDb,
+}
+
+impl Backend {
+    /// Whether this laboratory was built with it.
+    pub fn is_built(self) -> bool {
+        match self {
+            Self::HashMap => true,
+            Self::RocksDb => cfg!(feature = "rocksdb"),
+        }
+    }
+
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// A job of the laboratory: two generated sources, keyed, into state, into transactional file sinks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Workload {
@@ -54,6 +79,9 @@ pub struct Workload {
     pub inline_threshold_bytes: usize,
     /// Seed of the generated records.
     pub data_seed: u64,
+    /// Where state is kept.
+    #[serde(default, skip_serializing_if = "Backend::is_default")]
+    pub backend: Backend,
 }
 
 /// Where everything of a run is on the simulated disk.
@@ -81,6 +109,7 @@ impl Workload {
             channel_credit: 4,
             inline_threshold_bytes: 512,
             data_seed: 0,
+            backend: Backend::HashMap,
         }
     }
 
@@ -102,6 +131,7 @@ impl Workload {
             channel_credit: random.gen_range(1..=4),
             inline_threshold_bytes: if random.gen_bool(0.5) { 0 } else { 4_096 },
             data_seed: random.r#gen::<u64>() >> 1,
+            backend: Backend::HashMap,
         }
     }
 
@@ -124,6 +154,10 @@ impl Workload {
     }
 
     fn options(&self) -> std::collections::BTreeMap<String, String> {
+        let backend = match self.backend {
+            Backend::HashMap => "hashmap",
+            Backend::RocksDb => "rocksdb",
+        };
         let options = [
             ("execution.checkpointing.timeout", "20 s".to_owned()),
             ("execution.checkpointing.tolerable-failed-checkpoints", "1000".to_owned()),
@@ -135,6 +169,7 @@ impl Workload {
             ("heartbeat.interval", "2 s".to_owned()),
             ("heartbeat.timeout", "8 s".to_owned()),
             ("pipeline.auto-watermark-interval", "1 s".to_owned()),
+            ("state.backend.type", backend.to_owned()),
             ("tidegate.batch-records", self.batch_records.to_string()),
             ("taskmanager.network.memory.buffers-per-channel", self.channel_credit.to_string()),
         ];
