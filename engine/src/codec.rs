@@ -42,6 +42,14 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     }
 }
 
+/// Decodes a value at the beginning of the bytes; returns it and the rest.
+///
+/// # Errors
+/// If they do not begin with one.
+pub fn decode_prefix<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), DecodeError> {
+    postcard::take_from_bytes(bytes).map_err(|error| decode_error::<T>(error.to_string()))
+}
+
 fn decode_error<T>(reason: String) -> DecodeError {
     DecodeError { what: std::any::type_name::<T>(), reason }
 }

@@ -44,7 +44,7 @@ fn duration(ms: i64) -> Result<Duration, String> {
 }
 
 /// Windows are compared as sets.
-fn assigned(vector: &Value, mut assigner: impl WindowAssigner<Window = TimeWindow>) -> Result<(), String> {
+fn assigned(vector: &Value, mut assigner: impl WindowAssigner<(), Window = TimeWindow>) -> Result<(), String> {
     for case in list(vector, "cases") {
         let windows = assigner.assign(Timestamp(number(case, "ts")));
         let mut windows: Vec<_> = windows.map(|window| [window.start.0, window.end.0]).collect();

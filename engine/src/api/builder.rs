@@ -61,6 +61,8 @@ pub(super) struct Operation {
 #[derive(Default)]
 pub(super) struct Builder {
     pub operations: Vec<Operation>,
+    /// The first thing that the author asked for and that cannot be; `build` says so.
+    pub refused: Option<Error>,
 }
 
 impl Builder {
@@ -83,7 +85,10 @@ impl Builder {
         (only_reader && same).then_some(*from)
     }
 
-    pub(super) fn build(self, config: &JobConfig) -> Result<Program> {
+    pub(super) fn build(mut self, config: &JobConfig) -> Result<Program> {
+        if let Some(refused) = self.refused.take() {
+            return Err(refused);
+        }
         let widest = self.operations.iter().map(|operation| operation.parallelism).max().unwrap_or(1);
         let key_groups = match config.max_parallelism {
             Some(max_parallelism) => KeyGroups::new(max_parallelism).map_err(|error| {

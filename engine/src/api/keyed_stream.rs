@@ -3,7 +3,7 @@
 use super::{stream::DataStream, windowed_stream::WindowedStream};
 use crate::{
     codec::Data,
-    operator::{KeyedProcessFunction, KeyedProcessOperator},
+    operator::{KeyedProcessFunction, KeyedProcessOperator, KeyedReduceOperator},
     state::KeySelector,
     window::WindowAssigner,
 };
@@ -12,6 +12,12 @@ use crate::{
 pub struct KeyedStream<T, S> {
     pub(super) stream: DataStream<T>,
     pub(super) selector: S,
+}
+
+impl<T, S: Clone> Clone for KeyedStream<T, S> {
+    fn clone(&self) -> Self {
+        Self { stream: self.stream.clone(), selector: self.selector.clone() }
+    }
 }
 
 impl<T: Data, S: KeySelector<T> + Clone + Sync> KeyedStream<T, S> {
@@ -24,8 +30,15 @@ impl<T: Data, S: KeySelector<T> + Clone + Sync> KeyedStream<T, S> {
         self.stream.transform("process", move || KeyedProcessOperator::new(selector.clone(), function.clone()))
     }
 
+    /// Reduces all records of a key to one; each record gives the value so far (Flink `KeyedStream.reduce`; `sum`, `min`
+    /// and `max` are this).
+    pub fn reduce(&self, function: impl FnMut(&mut T, T) + Clone + Send + Sync + 'static) -> DataStream<T> {
+        let selector = self.selector.clone();
+        self.stream.transform("reduce", move || KeyedReduceOperator::new(selector.clone(), function.clone()))
+    }
+
     /// Groups the records of a key into windows.
-    pub fn window<A: WindowAssigner + Clone + Sync>(&self, assigner: A) -> WindowedStream<T, S, A> {
+    pub fn window<A: WindowAssigner<T> + Clone + Sync>(&self, assigner: A) -> WindowedStream<T, S, A> {
         WindowedStream::new(self.stream.clone(), self.selector.clone(), assigner)
     }
 }

@@ -24,27 +24,41 @@
 //! Closures are cloned for each subtask and must depend on nothing but their input; what shall survive a failure
 //! belongs into state.
 
+mod all_windowed_stream;
 mod builder;
 mod connected_streams;
 mod environment;
+mod evicting_windowed_stream;
+mod joined_streams;
 mod keyed_stream;
 mod stream;
 mod windowed_stream;
 
-pub use connected_streams::ConnectedStreams;
+pub use all_windowed_stream::{EachCount, NoKey};
+pub use connected_streams::{BroadcastConnectedStream, ConnectedStreams, KeyedConnectedStreams};
 pub use environment::StreamEnvironment;
+pub use evicting_windowed_stream::EvictingWindowedStream;
+pub use joined_streams::{IntervalJoin, IntervalJoined};
 pub use keyed_stream::KeyedStream;
 pub use stream::{DataStream, StreamSink};
 pub use windowed_stream::WindowedStream;
 
 pub use crate::{
-    backend::{KeyedContext, StateRegistry, ValueState},
-    operator::{
-        KeyedProcessFunction, OutputTag, ProcessContext, ProcessWindowFunction, TimestampedCollector, WindowContext,
+    backend::{
+        AggregatingState, KeyedContext, KeyedState, ListState, MapState, ReducingState, StateRegistry, ValueState,
     },
-    state::{AggregateFunction, Key, KeyRef, ReduceFunction, ValueStateDescriptor},
+    operator::{
+        BroadcastContext, BroadcastState, BroadcastStates, JoinContext, KeyedBroadcastProcessFunction,
+        KeyedCoProcessFunction, KeyedProcessFunction, OutputTag, ProcessContext, ProcessWindowFunction,
+        ReadOnlyContext, TimestampedCollector, WindowContext,
+    },
+    state::{
+        AggregateFunction, AggregatingStateDescriptor, CleanupRun, Key, KeyRef, ListStateDescriptor,
+        MapStateDescriptor, ReduceFunction, ReducingStateDescriptor, StateTtlConfig, TtlUpdate, TtlVisibility,
+        ValueStateDescriptor,
+    },
     time::{TimeDomain, WatermarkStrategy},
-    window::{TimeWindow, TumblingWindows},
+    window::{GlobalWindows, SessionWindows, SlidingWindows, TimeWindow, TumblingWindows, WindowAssigner},
 };
 
 #[cfg(test)]

@@ -2,27 +2,105 @@
 
 use std::time::Duration;
 
-use super::stream::DataStream;
+use super::{evicting_windowed_stream::EvictingWindowedStream, stream::DataStream};
 use crate::{
     codec::Data,
+    error::Result,
     operator::{
-        Aggregate, AggregateFunction, FullWindow, ProcessWindowFunction, Reduce, Then, WindowFunction, WindowOperator,
+        Aggregate, AggregateFunction, Apply, FullWindow, OutputTag, ProcessWindowFunction, Reduce, Then,
+        TimestampedCollector, WindowFunction, WindowOperator,
     },
     state::KeySelector,
-    window::{EventTimeTrigger, WindowAssigner},
+    window::{DefaultTrigger, Evictor, Trigger, WindowAssigner},
 };
 
-/// A keyed stream in windows (Flink `WindowedStream`).
-pub struct WindowedStream<T, S, A> {
+/// A keyed stream in windows (Flink `WindowedStream`), and the trigger `R` that releases their results.
+///
+/// ```
+/// use tidegate::{
+///     api::{SlidingWindows, StreamEnvironment, WatermarkStrategy},
+///     config::JobConfig,
+///     connector::{CollectSink, CollectionSource},
+///     runtime::run_locally,
+///     window::WindowPeriod,
+/// };
+/// use std::{sync::{Arc, Mutex}, time::Duration};
+///
+/// let collected = Arc::new(Mutex::new(Vec::new()));
+/// let sink = collected.clone();
+/// let job = StreamEnvironment::new(JobConfig::default());
+/// let words = [(0, "a"), (4999, "a"), (5000, "b"), (12000, "a")].map(|(at, word)| (at, word.to_string()));
+/// let slides = WindowPeriod { size_ms: 5_000, offset_ms: 0 };
+/// job.from_source("words", CollectionSource::new(words.to_vec()), WatermarkStrategy::for_monotonous_timestamps()
+///         .with_timestamp_assigner(|(at, _): &(i64, String)| tidegate::Timestamp(*at)))
+///     .map(|(_, word)| (word, 1_u64))
+///     .key_by(|(word, _)| word.clone())
+///     .window(SlidingWindows::of(Duration::from_secs(10), slides).unwrap())
+///     .reduce(|sum, next| sum.1 += next.1)
+///     .sink("collect", move || CollectSink::new(sink.clone()));
+/// run_locally(1, job.config().clone(), job.build().unwrap()).unwrap();
+/// let mut sums: Vec<_> = collected.lock().unwrap().iter()
+///     .map(|(_, record)| (record.timestamp.0, record.value.0.clone(), record.value.1)).collect();
+/// sums.sort();
+/// assert_eq!(sums, [
+///     (4999, "a".into(), 2), (9999, "a".into(), 2), (9999, "b".into(), 1),
+///     (14999, "a".into(), 1), (14999, "b".into(), 1), (19999, "a".into(), 1),
+/// ]);
+/// ```
+#[derive(Clone)]
+pub struct WindowedStream<T, S, A, R = DefaultTrigger> {
     stream: DataStream<T>,
     selector: S,
     assigner: A,
+    trigger: R,
     allowed_lateness: Duration,
+    late_tag: Option<OutputTag<T>>,
+    parallelism: Option<u32>,
 }
 
-impl<T: Data, S: KeySelector<T> + Clone + Sync, A: WindowAssigner + Clone + Sync> WindowedStream<T, S, A> {
+impl<T, S, A> WindowedStream<T, S, A>
+where
+    T: Data,
+    S: KeySelector<T> + Clone + Sync,
+    A: WindowAssigner<T> + Clone + Sync,
+{
     pub(super) fn new(stream: DataStream<T>, selector: S, assigner: A) -> Self {
-        Self { stream, selector, assigner, allowed_lateness: Duration::ZERO }
+        let trigger = assigner.default_trigger();
+        let allowed_lateness = Duration::ZERO;
+        Self { stream, selector, assigner, trigger, allowed_lateness, late_tag: None, parallelism: None }
+    }
+
+    /// All windows in that many subtasks, whatever the stream has.
+    pub(super) fn with_parallelism(mut self, parallelism: u32) -> Self {
+        self.parallelism = Some(parallelism);
+        self
+    }
+}
+
+impl<T, S, A, R> WindowedStream<T, S, A, R>
+where
+    T: Data,
+    S: KeySelector<T> + Clone + Sync,
+    A: WindowAssigner<T> + Clone + Sync,
+    R: Trigger<T, S::Key, A::Window> + Clone + Sync,
+{
+    /// Lets another trigger release the results. Where windows merge it has to be one that can.
+    #[must_use]
+    pub fn trigger<Q>(self, trigger: Q) -> WindowedStream<T, S, A, Q>
+    where
+        Q: Trigger<T, S::Key, A::Window> + Clone + Sync,
+    {
+        let Self { stream, selector, assigner, allowed_lateness, late_tag, parallelism, .. } = self;
+        WindowedStream { stream, selector, assigner, trigger, allowed_lateness, late_tag, parallelism }
+    }
+
+    /// Drops elements from windows that fire. All elements are kept till then, also for reducing and aggregating.
+    #[must_use]
+    pub fn evictor<E>(self, evictor: E) -> EvictingWindowedStream<T, S, A, R, E>
+    where
+        E: Evictor<T, A::Window> + Clone + Sync,
+    {
+        EvictingWindowedStream::new(self, evictor)
     }
 
     /// Keeps windows for that long after their end; each late record then gives the results again.
@@ -32,21 +110,51 @@ impl<T: Data, S: KeySelector<T> + Clone + Sync, A: WindowAssigner + Clone + Sync
         self
     }
 
-    fn apply<F>(&self, make: impl Fn() -> F + Send + Sync + 'static) -> DataStream<F::Out>
+    /// Sends records that come too late for all their windows to a side output of the windows' operator; read it with
+    /// [`DataStream::get_side_output`] from the stream of results.
+    #[must_use]
+    pub fn side_output_late_data(mut self, tag: &OutputTag<T>) -> Self {
+        self.late_tag = Some(tag.clone());
+        self
+    }
+
+    /// Appends the window operator.
+    pub(super) fn windows<F>(&self, make: impl Fn() -> F + Send + Sync + 'static) -> DataStream<F::Out>
     where
         F: WindowFunction<T, S::Key, A::Window>,
-        F::Out: Data,
     {
-        let (selector, assigner, lateness) = (self.selector.clone(), self.assigner.clone(), self.allowed_lateness);
-        self.stream.transform("window", move || {
-            WindowOperator::new(selector.clone(), assigner.clone(), EventTimeTrigger, make())
-                .with_allowed_lateness(lateness)
-        })
+        let Self { selector, assigner, trigger, allowed_lateness, late_tag, .. } = self.clone();
+        let operator = move || {
+            WindowOperator::new(selector.clone(), assigner.clone(), trigger.clone(), make())
+                .with_allowed_lateness(allowed_lateness)
+                .with_late_side_output(late_tag.clone())
+        };
+        if let Err(error) = operator().check() {
+            self.stream.builder.borrow_mut().refused.get_or_insert(error.into());
+        }
+        let results = self.stream.transform("window", operator);
+        match self.parallelism {
+            Some(parallelism) => results.set_parallelism(parallelism),
+            None => results,
+        }
     }
 
     /// Reduces the records of a key and window to one.
     pub fn reduce(&self, function: impl FnMut(&mut T, T) + Clone + Send + Sync + 'static) -> DataStream<T> {
-        self.apply(move || Reduce(function.clone()))
+        self.windows(move || Reduce(function.clone()))
+    }
+
+    /// Reduces the records, and hands the one to a function that sees key and window.
+    pub fn reduce_then<P, Out>(
+        &self,
+        function: impl FnMut(&mut T, T) + Clone + Send + Sync + 'static,
+        process: P,
+    ) -> DataStream<Out>
+    where
+        P: ProcessWindowFunction<T, Out, S::Key, A::Window> + Clone + Sync,
+        Out: Data,
+    {
+        self.windows(move || Then::new(Reduce(function.clone()), process.clone()))
     }
 
     /// Folds the records of a key and window into an accumulator; its result is emitted.
@@ -54,7 +162,7 @@ impl<T: Data, S: KeySelector<T> + Clone + Sync, A: WindowAssigner + Clone + Sync
     where
         G: AggregateFunction<T> + Clone + Sync,
     {
-        self.apply(move || Aggregate(function.clone()))
+        self.windows(move || Aggregate(function.clone()))
     }
 
     /// Folds the records, and hands the result to a function that sees key and window.
@@ -64,15 +172,28 @@ impl<T: Data, S: KeySelector<T> + Clone + Sync, A: WindowAssigner + Clone + Sync
         P: ProcessWindowFunction<G::Out, Out, S::Key, A::Window> + Clone + Sync,
         Out: Data,
     {
-        self.apply(move || Then::new(Aggregate(function.clone()), process.clone()))
+        self.windows(move || Then::new(Aggregate(function.clone()), process.clone()))
     }
 
-    /// Hands all records of a key and window to a function.
+    /// Hands all records of a key and window to a function that can keep state and sees the times.
     pub fn process<P, Out>(&self, process: P) -> DataStream<Out>
     where
         P: ProcessWindowFunction<T, Out, S::Key, A::Window> + Clone + Sync,
         Out: Data,
     {
-        self.apply(move || FullWindow::new(process.clone()))
+        self.windows(move || FullWindow::new(process.clone()))
+    }
+
+    /// Hands key, window and all its records to a function (Flink `WindowFunction`).
+    pub fn apply<P, Out>(&self, function: P) -> DataStream<Out>
+    where
+        P: FnMut(&S::Key, &A::Window, Vec<T>, &mut TimestampedCollector<'_, Out>) -> Result<()>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        Out: Data,
+    {
+        self.process(Apply(function))
     }
 }

@@ -8,31 +8,40 @@
 //! restored backend holds exactly the entries of its key groups, or says which state it could not read and why.
 //! Flink: `KeyedStateBackend`, `AbstractKeyedStateBackend`.
 
-mod access;
+mod expiry;
+mod handle;
 pub mod memory;
 #[cfg(feature = "rocksdb")]
 pub mod rocksdb;
 mod table;
 
-pub use access::{KeyedContext, StateAccess, StateRegistry, ValueState};
+pub use handle::{
+    AggregatingState, KeyedContext, KeyedState, ListState, MapState, ReducingState, StateAccess, StateRegistry,
+    ValueState,
+};
 pub use table::{Fold, Folded, ListTable, Lists, MapTable, Maps, Place, ValueTable, Values};
 
 use std::{collections::BTreeMap, fmt, marker::PhantomData};
 
-use self::memory::MemoryBackend;
 #[cfg(feature = "rocksdb")]
 use self::rocksdb::RocksDbBackend;
+use self::{
+    expiry::{SnapshotFilter, Sweep},
+    memory::MemoryBackend,
+};
 use crate::{
     codec::{Data, DecodeError},
     config::StateBackend,
     error::{Error, ErrorKind},
+    id::OperatorUid,
     operator::OperatorContext,
     planted,
     state::{
         AsyncKeyedSnapshot, AsyncSnapshot, DescriptorError, InvalidMaxParallelism, Key, KeyGroupRange, KeyGroups,
-        KeyedSnapshot, Namespace, OperatorSnapshot, ParallelInstance, StateDescriptor, StateKind, StateMeta,
+        KeyedSnapshot, Namespace, OperatorSnapshot, ParallelInstance, Rewrite, StateDescriptor, StateKind, StateMeta,
+        StateSnapshot, TimeToLive,
     },
-    time::{TimerRestoreError, TimerService},
+    time::{TimerRestoreError, TimerService, Timestamp},
 };
 
 /// Why a backend could not give a state.
@@ -51,7 +60,7 @@ pub enum BackendError {
     #[error(transparent)]
     KeyGroups(#[from] InvalidMaxParallelism),
     /// The checkpoint holds another version of the state.
-    #[error("state `{state}` was kept with version {stored}, but version {asked} is asked for")]
+    #[error("state `{state}` was kept with version {stored}, but version {asked} is asked for, which cannot read it")]
     Version {
         /// Name of the state.
         state: String,
@@ -69,6 +78,44 @@ pub enum BackendError {
         stored: StateKind,
         /// What the descriptor asks for.
         asked: StateKind,
+    },
+    /// The checkpoint's values carry timestamps and the descriptor asks for such that do not, or the other way round.
+    #[error("state `{state}` was kept {}, and cannot be read {}", kept(*.stored), kept(other(*.stored)))]
+    TimeToLive {
+        /// Name of the state.
+        state: String,
+        /// What the checkpoint holds.
+        stored: TimeToLive,
+    },
+    /// A value of an older version cannot be read as the type that a migration says it has.
+    #[error("cannot migrate state `{state}` from version {stored}, key group {key_group}")]
+    Migrate {
+        /// Name of the state.
+        state: String,
+        /// The version in the checkpoint.
+        stored: u32,
+        /// The key group that holds the entry.
+        key_group: u16,
+        /// What the decoder said.
+        source: DecodeError,
+    },
+    /// A key cannot be read.
+    #[error("cannot restore state `{state}`, key group {key_group}: the type of the key is another one")]
+    Key {
+        /// Name of the state.
+        state: String,
+        /// The key group that holds the entry.
+        key_group: u16,
+        /// What the decoder said.
+        source: DecodeError,
+    },
+    /// One of the above, and where.
+    #[error("operator `{operator}`: {error}")]
+    Operator {
+        /// Whose state it is.
+        operator: OperatorUid,
+        /// What is wrong.
+        error: Box<BackendError>,
     },
     /// An entry cannot be read.
     #[error("cannot restore state `{state}`, key group {key_group}")]
@@ -109,13 +156,52 @@ pub enum BackendError {
     NotBuilt,
 }
 
+fn kept(time_to_live: TimeToLive) -> &'static str {
+    match time_to_live {
+        TimeToLive::Disabled => "without a time to live",
+        TimeToLive::Enabled => "with a time to live",
+    }
+}
+
+fn other(time_to_live: TimeToLive) -> TimeToLive {
+    match time_to_live {
+        TimeToLive::Disabled => TimeToLive::Enabled,
+        TimeToLive::Enabled => TimeToLive::Disabled,
+    }
+}
+
+impl BackendError {
+    /// What is wrong, wherever it is.
+    pub fn innermost(&self) -> &Self {
+        match self {
+            Self::Operator { error, .. } => error.innermost(),
+            error => error,
+        }
+    }
+}
+
 impl From<BackendError> for Error {
     fn from(error: BackendError) -> Self {
         let error = match error {
             BackendError::Access(error) => return error,
             other => other,
         };
-        let (kind, hint) = match &error {
+        let (kind, hint) = match error.innermost() {
+            BackendError::NotBuilt => (ErrorKind::Configuration, crate::config::HOW_TO_BUILD_ROCKSDB),
+            BackendError::Access(_) | BackendError::Operator { .. } => {
+                unreachable!("it is an error for users already, or goes around one that is about a state")
+            }
+            BackendError::TimeToLive { .. } => (
+                ErrorKind::CorruptState,
+                "a time to live can be changed, but not given to a state or taken from it: give the new state a name of its own",
+            ),
+            BackendError::Migrate { .. } => {
+                (ErrorKind::CorruptState, "let `migrate_from` name the type that this version of the state had")
+            }
+            BackendError::Key { .. } => (
+                ErrorKind::CorruptState,
+                "the type of a key cannot be migrated: key the stream as it was, or give the operator another uid",
+            ),
             BackendError::DuplicateState { .. } | BackendError::Descriptor(_) => {
                 (ErrorKind::Configuration, "give each state of an operator a name of its own")
             }
@@ -123,9 +209,10 @@ impl From<BackendError> for Error {
             BackendError::Kind { .. } => {
                 (ErrorKind::CorruptState, "give the new state a name of its own, or ask for what was kept")
             }
-            BackendError::Version { .. } => {
-                (ErrorKind::CorruptState, "ask for the version that was kept, or start without this checkpoint")
-            }
+            BackendError::Version { .. } => (
+                ErrorKind::CorruptState,
+                "add `migrate_from` for the version that was kept to the descriptor, or ask for that version",
+            ),
             BackendError::Decode { .. } | BackendError::Timers(_) => (
                 ErrorKind::CorruptState,
                 "the type of a key, window or value has changed without a new version, or the file is damaged",
@@ -134,8 +221,6 @@ impl From<BackendError> for Error {
                 ErrorKind::CorruptState,
                 "the hash of the key type or the maximal parallelism has changed since the checkpoint",
             ),
-            BackendError::NotBuilt => (ErrorKind::Configuration, crate::config::HOW_TO_BUILD_ROCKSDB),
-            BackendError::Access(_) => unreachable!("it is an error for users already"),
         };
         Self::new(kind, "cannot set up keyed state").with_source(error).with_hint(hint)
     }
@@ -177,9 +262,19 @@ impl<N, V> fmt::Debug for StateId<N, V> {
     }
 }
 
-/// The keyed state of one operator of one subtask, wherever it lives.
-#[non_exhaustive]
-pub enum KeyedStateBackend<K> {
+/// The keyed state of one operator of one subtask.
+pub struct KeyedStateBackend<K> {
+    store: Store<K>,
+    /// Whose state it is, to be named in errors.
+    operator: Option<OperatorUid>,
+    /// The latest processing time that anybody has told.
+    processing_time: Timestamp,
+    sweeps: Vec<Sweep<K>>,
+    filters: BTreeMap<String, SnapshotFilter>,
+}
+
+/// Where the state lives.
+pub(crate) enum Store<K> {
     /// On the heap.
     Memory(MemoryBackend<K>),
     /// In RocksDB.
@@ -187,13 +282,20 @@ pub enum KeyedStateBackend<K> {
     RocksDb(RocksDbBackend<K>),
 }
 
-/// Calls a method of whichever backend it is.
+/// Calls a method of whichever store it is.
 macro_rules! on {
     ($backend:expr, $inner:ident => $call:expr) => {
-        match $backend {
-            Self::Memory($inner) => $call,
+        match &$backend.store {
+            Store::Memory($inner) => $call,
             #[cfg(feature = "rocksdb")]
-            Self::RocksDb($inner) => $call,
+            Store::RocksDb($inner) => $call,
+        }
+    };
+    (mut $backend:expr, $inner:ident => $call:expr) => {
+        match &mut $backend.store {
+            Store::Memory($inner) => $call,
+            #[cfg(feature = "rocksdb")]
+            Store::RocksDb($inner) => $call,
         }
     };
 }
@@ -208,21 +310,26 @@ impl<K: Key> KeyedStateBackend<K> {
         let instance = ParallelInstance { index: context.subtask_index, parallelism: context.parallelism };
         let restored = restored.map(|snapshot| snapshot.keyed).unwrap_or_default();
         let range = key_groups.range(instance);
-        match &context.state_backend {
-            StateBackend::HashMap => Ok(Self::memory(key_groups, range, restored)),
+        let backend = match &context.state_backend {
+            StateBackend::HashMap => Self::memory(key_groups, range, restored),
             #[cfg(feature = "rocksdb")]
             StateBackend::RocksDb(options) => {
                 let restored = only_range(restored, range);
-                Ok(Self::RocksDb(RocksDbBackend::create(options, context, key_groups, range, restored)?))
+                Self::new(Store::RocksDb(RocksDbBackend::create(options, context, key_groups, range, restored)?))
             }
             #[cfg(not(feature = "rocksdb"))]
-            StateBackend::RocksDb(_) => Err(BackendError::NotBuilt),
-        }
+            StateBackend::RocksDb(_) => return Err(BackendError::NotBuilt),
+        };
+        Ok(Self { operator: Some(context.uid.clone()), processing_time: context.processing_time, ..backend })
     }
 
     /// A backend in memory, with what `restored` holds for the key groups of `range`.
     pub fn memory(key_groups: KeyGroups, range: KeyGroupRange, restored: KeyedSnapshot) -> Self {
-        Self::Memory(MemoryBackend::new(key_groups, range, only_range(restored, range)))
+        Self::new(Store::Memory(MemoryBackend::new(key_groups, range, only_range(restored, range))))
+    }
+
+    fn new(store: Store<K>) -> Self {
+        Self { store, operator: None, processing_time: Timestamp::MIN, sweeps: Vec::new(), filters: BTreeMap::new() }
     }
 
     /// Registers a state that has one value per key and namespace: as a value, reducing or aggregating state.
@@ -234,13 +341,8 @@ impl<K: Key> KeyedStateBackend<K> {
         descriptor: &StateDescriptor,
         kind: StateKind,
     ) -> Result<StateId<N, V>, BackendError> {
-        let meta = checked(descriptor, kind)?;
-        let index = match self {
-            Self::Memory(backend) => backend.register::<N, V>(&descriptor.name, meta)?,
-            #[cfg(feature = "rocksdb")]
-            Self::RocksDb(backend) => backend.register_values::<N, V>(&descriptor.name, meta)?,
-        };
-        Ok(StateId::new(index))
+        let meta = self.declare(descriptor, kind, TimeToLive::Disabled, |_| None)?;
+        self.add_values(&descriptor.name, meta)
     }
 
     /// Registers a state that has a list per key and namespace.
@@ -251,13 +353,8 @@ impl<K: Key> KeyedStateBackend<K> {
         &mut self,
         descriptor: &StateDescriptor,
     ) -> Result<StateId<N, ListOf<T>>, BackendError> {
-        let meta = checked(descriptor, StateKind::List)?;
-        let index = match self {
-            Self::Memory(backend) => backend.register::<N, Vec<T>>(&descriptor.name, meta)?,
-            #[cfg(feature = "rocksdb")]
-            Self::RocksDb(backend) => backend.register_lists::<N, T>(&descriptor.name, meta)?,
-        };
-        Ok(StateId::new(index))
+        let meta = self.declare(descriptor, StateKind::List, TimeToLive::Disabled, |_| None)?;
+        self.add_lists(&descriptor.name, meta)
     }
 
     /// Registers a state that has a map per key and namespace.
@@ -268,13 +365,81 @@ impl<K: Key> KeyedStateBackend<K> {
         &mut self,
         descriptor: &StateDescriptor,
     ) -> Result<StateId<N, MapOf<UK, UV>>, BackendError> {
-        let meta = checked(descriptor, StateKind::Map)?;
-        let index = match self {
-            Self::Memory(backend) => backend.register::<N, BTreeMap<UK, UV>>(&descriptor.name, meta)?,
+        let meta = self.declare(descriptor, StateKind::Map, TimeToLive::Disabled, |_| None)?;
+        self.add_maps(&descriptor.name, meta)
+    }
+
+    /// Checks what is asked for, and makes restored values of an older version such of the version asked for.
+    /// `migrate_from` says how, if anybody knows.
+    fn declare(
+        &mut self,
+        descriptor: &StateDescriptor,
+        kind: StateKind,
+        time_to_live: TimeToLive,
+        migrate_from: impl FnOnce(u32) -> Option<Rewrite>,
+    ) -> Result<StateMeta, BackendError> {
+        descriptor.check().map_err(|error| self.in_operator(error.into()))?;
+        let asked = StateMeta { kind, version: descriptor.version, time_to_live };
+        if planted!("reducing_state_not_restored") && kind == StateKind::Reducing {
+            on!(mut self, backend => backend.take_restored(&descriptor.name));
+        }
+        let Some(restored) = on!(mut self, backend => backend.restored_mut(&descriptor.name)) else { return Ok(asked) };
+        // What is wrong beside the version is said when the table is made.
+        let differs_in_version = StateMeta { version: asked.version, ..restored.meta } == asked;
+        if restored.meta.version != asked.version
+            && differs_in_version
+            && let Some(rewrite) = migrate_from(restored.meta.version)
+        {
+            migrate(&descriptor.name, restored, asked, &rewrite).map_err(|error| self.in_operator(error))?;
+        }
+        Ok(asked)
+    }
+
+    fn add_values<N: Namespace, V: Data>(
+        &mut self,
+        name: &str,
+        meta: StateMeta,
+    ) -> Result<StateId<N, V>, BackendError> {
+        let index = match &mut self.store {
+            Store::Memory(backend) => backend.register::<N, V>(name, meta),
             #[cfg(feature = "rocksdb")]
-            Self::RocksDb(backend) => backend.register_maps::<N, UK, UV>(&descriptor.name, meta)?,
+            Store::RocksDb(backend) => backend.register_values::<N, V>(name, meta),
         };
-        Ok(StateId::new(index))
+        index.map(StateId::new).map_err(|error| self.in_operator(error))
+    }
+
+    fn add_lists<N: Namespace, T: Data>(
+        &mut self,
+        name: &str,
+        meta: StateMeta,
+    ) -> Result<StateId<N, ListOf<T>>, BackendError> {
+        let index = match &mut self.store {
+            Store::Memory(backend) => backend.register::<N, Vec<T>>(name, meta),
+            #[cfg(feature = "rocksdb")]
+            Store::RocksDb(backend) => backend.register_lists::<N, T>(name, meta),
+        };
+        index.map(StateId::new).map_err(|error| self.in_operator(error))
+    }
+
+    fn add_maps<N: Namespace, UK: Data + Ord, UV: Data>(
+        &mut self,
+        name: &str,
+        meta: StateMeta,
+    ) -> Result<StateId<N, MapOf<UK, UV>>, BackendError> {
+        let index = match &mut self.store {
+            Store::Memory(backend) => backend.register::<N, BTreeMap<UK, UV>>(name, meta),
+            #[cfg(feature = "rocksdb")]
+            Store::RocksDb(backend) => backend.register_maps::<N, UK, UV>(name, meta),
+        };
+        index.map(StateId::new).map_err(|error| self.in_operator(error))
+    }
+
+    /// The error, with the operator that it is about.
+    fn in_operator(&self, error: BackendError) -> BackendError {
+        match &self.operator {
+            Some(operator) => BackendError::Operator { operator: operator.clone(), error: Box::new(error) },
+            None => error,
+        }
     }
 
     /// The timers of the operator, with the restored ones. Called once.
@@ -283,28 +448,28 @@ impl<K: Key> KeyedStateBackend<K> {
     /// If restored timers cannot be read.
     pub fn timers<N: Namespace>(&mut self) -> Result<TimerService<K, N>, BackendError> {
         let key_groups = self.key_groups();
-        let mut take = |name| on!(self, backend => backend.take_restored(name));
+        let mut take = |name| on!(mut self, backend => backend.take_restored(name));
         let (event, processing) = (take(TimerService::<K, N>::EVENT), take(TimerService::<K, N>::PROCESSING));
-        Ok(TimerService::restore(key_groups, event, processing)?)
+        TimerService::restore(key_groups, event, processing).map_err(|error| self.in_operator(error.into()))
     }
 
     /// The table of a state of values.
     #[inline]
     pub fn values<N: Namespace, V: Data>(&mut self, id: StateId<N, V>) -> ValueTable<'_, K, N, V> {
-        match self {
-            Self::Memory(backend) => ValueTable::Memory(backend.table_mut(id.index)),
+        match &mut self.store {
+            Store::Memory(backend) => ValueTable::Memory(backend.table_mut(id.index)),
             #[cfg(feature = "rocksdb")]
-            Self::RocksDb(backend) => ValueTable::RocksDb(backend.table_mut(id.index)),
+            Store::RocksDb(backend) => ValueTable::RocksDb(backend.table_mut(id.index)),
         }
     }
 
     /// The table of a state of lists.
     #[inline]
     pub fn lists<N: Namespace, T: Data>(&mut self, id: StateId<N, ListOf<T>>) -> ListTable<'_, K, N, T> {
-        match self {
-            Self::Memory(backend) => ListTable::Memory(backend.table_mut(id.index)),
+        match &mut self.store {
+            Store::Memory(backend) => ListTable::Memory(backend.table_mut(id.index)),
             #[cfg(feature = "rocksdb")]
-            Self::RocksDb(backend) => ListTable::RocksDb(backend.table_mut(id.index)),
+            Store::RocksDb(backend) => ListTable::RocksDb(backend.table_mut(id.index)),
         }
     }
 
@@ -314,10 +479,10 @@ impl<K: Key> KeyedStateBackend<K> {
         &mut self,
         id: StateId<N, MapOf<UK, UV>>,
     ) -> MapTable<'_, K, N, UK, UV> {
-        match self {
-            Self::Memory(backend) => MapTable::Memory(backend.table_mut(id.index)),
+        match &mut self.store {
+            Store::Memory(backend) => MapTable::Memory(backend.table_mut(id.index)),
             #[cfg(feature = "rocksdb")]
-            Self::RocksDb(backend) => MapTable::RocksDb(backend.table_mut(id.index)),
+            Store::RocksDb(backend) => MapTable::RocksDb(backend.table_mut(id.index)),
         }
     }
 
@@ -326,11 +491,12 @@ impl<K: Key> KeyedStateBackend<K> {
     /// # Errors
     /// If the backend cannot hold the moment.
     pub fn snapshot(&mut self) -> Result<AsyncKeyedSnapshot, BackendError> {
-        match self {
-            Self::Memory(backend) => Ok(backend.snapshot()),
+        let snapshot = match &mut self.store {
+            Store::Memory(backend) => backend.snapshot(),
             #[cfg(feature = "rocksdb")]
-            Self::RocksDb(backend) => backend.snapshot(),
-        }
+            Store::RocksDb(backend) => backend.snapshot()?,
+        };
+        Ok(expiry::filtered(snapshot, self.filters.clone(), self.processing_time))
     }
 
     /// The state and the timers at this moment, as an operator returns them.
@@ -354,10 +520,10 @@ impl<K: Key> KeyedStateBackend<K> {
     /// # Errors
     /// If the backend cannot be read.
     pub fn entry_count(&self) -> Result<usize, BackendError> {
-        match self {
-            Self::Memory(backend) => Ok(backend.entry_count()),
+        match &self.store {
+            Store::Memory(backend) => Ok(backend.entry_count()),
             #[cfg(feature = "rocksdb")]
-            Self::RocksDb(backend) => backend.entry_count(),
+            Store::RocksDb(backend) => backend.entry_count(),
         }
     }
 
@@ -372,9 +538,20 @@ impl<K: Key> KeyedStateBackend<K> {
     }
 }
 
-fn checked(descriptor: &StateDescriptor, kind: StateKind) -> Result<StateMeta, BackendError> {
-    descriptor.check()?;
-    Ok(StateMeta { version: descriptor.version, ..StateMeta::new(kind) })
+/// Rewrites the restored values of a state for the version that is asked for.
+fn migrate(state: &str, restored: &mut StateSnapshot, asked: StateMeta, rewrite: &Rewrite) -> Result<(), BackendError> {
+    for (&key_group, entries) in &mut restored.groups {
+        for entry in entries {
+            entry.value = rewrite(&entry.value).map_err(|source| BackendError::Migrate {
+                state: state.to_owned(),
+                stored: restored.meta.version,
+                key_group,
+                source,
+            })?;
+        }
+    }
+    restored.meta = asked;
+    Ok(())
 }
 
 /// Drops the key groups of other subtasks.

@@ -11,7 +11,7 @@ use super::rocksdb::RocksDbTable;
 use crate::{
     codec::Data,
     error::Result,
-    state::{Key, Namespace},
+    state::{Expiring, Expiry, Key, Namespace},
 };
 
 /// How inputs become a value: the first one makes it, further ones change it.
@@ -118,6 +118,19 @@ pub trait Values<K: Key, N: Namespace, V: Data> {
     /// # Errors
     /// If the backend cannot be read.
     fn count(&self) -> Result<usize>;
+
+    /// Looks at the next entries, round and round, and drops of them what has expired. A backend that finds expired
+    /// values by itself does nothing.
+    ///
+    /// # Errors
+    /// If the backend cannot be read or written.
+    fn sweep(&mut self, entries: usize, expiry: Expiry) -> Result<()>
+    where
+        V: Expiring,
+    {
+        let _ = (entries, expiry);
+        Ok(())
+    }
 }
 
 /// What a fold has come to.
@@ -166,6 +179,19 @@ pub trait Lists<K: Key, N: Namespace, T: Data> {
     /// # Errors
     /// If the backend cannot be read, and those of `visit`.
     fn for_each(&self, visit: impl FnMut(&K, &N, &[T]) -> Result<()>) -> Result<()>;
+
+    /// Looks at the next entries, round and round, and drops of them what has expired. A backend that finds expired
+    /// values by itself does nothing.
+    ///
+    /// # Errors
+    /// If the backend cannot be read or written.
+    fn sweep(&mut self, entries: usize, expiry: Expiry) -> Result<()>
+    where
+        Vec<T>: Expiring,
+    {
+        let _ = (entries, expiry);
+        Ok(())
+    }
 }
 
 /// A state of a map per key and namespace. There is no empty map: it is the absence of one.
@@ -211,6 +237,19 @@ pub trait Maps<K: Key, N: Namespace, UK: Data + Ord, UV: Data> {
     /// # Errors
     /// If the backend cannot be read, and those of `visit`.
     fn for_each(&self, visit: impl FnMut(&K, &N, &BTreeMap<UK, UV>) -> Result<()>) -> Result<()>;
+
+    /// Looks at the next entries, round and round, and drops of them what has expired. A backend that finds expired
+    /// values by itself does nothing.
+    ///
+    /// # Errors
+    /// If the backend cannot be read or written.
+    fn sweep(&mut self, entries: usize, expiry: Expiry) -> Result<()>
+    where
+        BTreeMap<UK, UV>: Expiring,
+    {
+        let _ = (entries, expiry);
+        Ok(())
+    }
 }
 
 /// The table of a state of values, in the backend that the job runs with.
@@ -298,6 +337,12 @@ impl<K: Key, N: Namespace, V: Data> Values<K, N, V> for ValueTable<'_, K, N, V> 
     fn count(&self) -> Result<usize> {
         on!(self, table => Values::count(&**table))
     }
+    fn sweep(&mut self, entries: usize, expiry: Expiry) -> Result<()>
+    where
+        V: Expiring,
+    {
+        on!(self, table => Values::sweep(&mut **table, entries, expiry))
+    }
 }
 
 impl<K: Key, N: Namespace, T: Data> Lists<K, N, T> for ListTable<'_, K, N, T> {
@@ -320,6 +365,12 @@ impl<K: Key, N: Namespace, T: Data> Lists<K, N, T> for ListTable<'_, K, N, T> {
     }
     fn for_each(&self, visit: impl FnMut(&K, &N, &[T]) -> Result<()>) -> Result<()> {
         on!(self, table => Lists::for_each(&**table, visit))
+    }
+    fn sweep(&mut self, entries: usize, expiry: Expiry) -> Result<()>
+    where
+        Vec<T>: Expiring,
+    {
+        on!(self, table => Lists::sweep(&mut **table, entries, expiry))
     }
 }
 
@@ -346,5 +397,11 @@ impl<K: Key, N: Namespace, UK: Data + Ord, UV: Data> Maps<K, N, UK, UV> for MapT
     }
     fn for_each(&self, visit: impl FnMut(&K, &N, &BTreeMap<UK, UV>) -> Result<()>) -> Result<()> {
         on!(self, table => Maps::for_each(&**table, visit))
+    }
+    fn sweep(&mut self, entries: usize, expiry: Expiry) -> Result<()>
+    where
+        BTreeMap<UK, UV>: Expiring,
+    {
+        on!(self, table => Maps::sweep(&mut **table, entries, expiry))
     }
 }

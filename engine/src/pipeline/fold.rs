@@ -140,7 +140,7 @@ impl ProcessWindowFunction<Vec<Accumulator>, Row, Row, TimeWindow> for WindowRes
     fn process(
         &mut self,
         key: &Row,
-        context: WindowContext<'_, TimeWindow>,
+        context: &mut WindowContext<'_, Row, TimeWindow>,
         elements: Vec<Vec<Accumulator>>,
         out: &mut TimestampedCollector<'_, Row>,
     ) -> Result<()> {

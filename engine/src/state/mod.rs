@@ -3,13 +3,19 @@
 //! What is here is rules and values; where state lives is the business of [`crate::backend`].
 
 mod descriptor;
+mod evolution;
 mod function;
 mod key;
 mod key_group;
 mod key_selector;
+pub mod redistribution;
 mod snapshot;
+mod time_to_live;
 
-pub use descriptor::{DescriptorError, StateDescriptor, ValueStateDescriptor};
+pub use descriptor::{
+    AggregatingStateDescriptor, DescriptorError, ListStateDescriptor, MapStateDescriptor, ReducingStateDescriptor,
+    StateDescriptor, ValueStateDescriptor,
+};
 pub use function::{AggregateFunction, ReduceFunction};
 pub use key::{Key, KeyHasher};
 pub use key_group::{InvalidMaxParallelism, KeyGroupRange, KeyGroups, ParallelInstance};
@@ -18,6 +24,12 @@ pub use snapshot::{
     AsyncKeyedSnapshot, AsyncSnapshot, KeyGroupEntries, KeyedEntry, KeyedSnapshot, ListMode, ListSnapshot,
     OperatorSnapshot, StateKind, StateMeta, StateSnapshot, TimeToLive,
 };
+pub use time_to_live::{
+    CleanupRun, Expiring, Expiry, IncrementalCleanup, StateTtlConfig, TtlCleanup, TtlUpdate, TtlValue, TtlVisibility,
+};
+
+pub(crate) use descriptor::Kept;
+pub(crate) use evolution::Rewrite;
 
 use std::hash::Hash;
 

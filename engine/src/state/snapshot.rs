@@ -120,6 +120,8 @@ pub struct OperatorSnapshot {
     pub keyed: KeyedSnapshot,
     /// Operator state by name.
     pub lists: BTreeMap<String, ListSnapshot>,
+    /// Broadcast state by name: encoded keys and values, sorted. It is the same in every subtask.
+    pub broadcast: BTreeMap<String, Vec<(Vec<u8>, Vec<u8>)>>,
 }
 
 /// The second half of a snapshot: everything that needs not hold up records, such as encoding.

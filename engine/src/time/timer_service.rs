@@ -274,6 +274,11 @@ impl<K: Key, N: Namespace> TimerService<K, N> {
         self.event.len == 0 && self.processing.len == 0
     }
 
+    /// All timers of a domain: timestamp, key, namespace; the earliest first.
+    pub fn iter(&self, domain: TimeDomain) -> impl Iterator<Item = (Timestamp, &K, &N)> {
+        self.set(domain).iter().map(|(timestamp, (_, key, namespace))| (timestamp, key, namespace))
+    }
+
     /// The number of timers of a namespace. Looks at all of them.
     pub fn len_of_namespace(&self, domain: TimeDomain, namespace: &N) -> usize {
         self.set(domain).iter().filter(|(_, timer)| timer.2 == *namespace).count()

@@ -1,12 +1,23 @@
-//! Windows: which ones a record belongs to, and when their results are due. Rules and values only; the window
-//! operator ([`crate::operator::WindowOperator`]) keeps their contents.
+//! Windows: which ones a record belongs to, when their results are due, and which records are dropped from them. Rules
+//! and values only; the window operator ([`crate::operator::WindowOperator`]) keeps their contents.
 
-mod assigner;
+pub mod assigner;
+pub mod evictor;
+mod global_window;
+mod merging;
 mod time_window;
-mod trigger;
+pub mod trigger;
 
-pub use assigner::{InvalidWindows, SlidingWindows, SlidingWindowsOfRecord, TumblingWindows, WindowAssigner};
+pub use assigner::{
+    AssignerContext, DynamicSessionWindows, GlobalWindows, InvalidWindows, SessionWindows, SlidingWindows, Stagger,
+    TumblingWindows, WindowAssigner,
+};
+pub use evictor::{CountEvictor, DeltaEvictor, Evictor, EvictorContext, Phase, TimeEvictor};
+pub use global_window::GlobalWindow;
+pub use merging::{Merge, MergedWindow, MergingWindowSet};
 pub use time_window::{TimeWindow, Window, WindowPeriod, cleanup_time, window_start};
 pub use trigger::{
-    Arrival, DefaultTrigger, EventTimeTrigger, ProcessingTimeTrigger, Trigger, TriggerContext, TriggerResult,
+    AnyTrigger, ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger, CountTrigger, DefaultTrigger,
+    DeltaTrigger, EndOfStreamTrigger, EventTimeTrigger, NeverTrigger, ProcessingTimeTrigger, ProcessingTimeoutTrigger,
+    PurgingTrigger, Trigger, TriggerContext, TriggerResult,
 };

@@ -4,7 +4,8 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{state::Namespace, time::Timestamp};
+use super::MergedWindow;
+use crate::{planted, state::Namespace, time::Timestamp};
 
 /// What records are grouped by, beside their key.
 pub trait Window: Namespace + fmt::Display {
@@ -36,6 +37,29 @@ impl TimeWindow {
     #[must_use]
     pub fn cover(&self, other: &Self) -> Self {
         Self { start: self.start.min(other.start), end: self.end.max(other.end) }
+    }
+
+    /// Which of these windows overlap or touch, directly or through others: what sessions do.
+    ///
+    /// Windows that stand alone are not mentioned.
+    pub fn merge(windows: &[Self]) -> Vec<MergedWindow<Self>> {
+        let mut sorted = windows.to_vec();
+        if !planted!("session_merge_uses_overlaps_next_without_sorting") {
+            sorted.sort_unstable();
+        }
+        sorted.dedup();
+        let mut merged: Vec<MergedWindow<Self>> = Vec::new();
+        for window in sorted {
+            match merged.last_mut() {
+                Some(last) if last.result.intersects(&window) => {
+                    last.result = last.result.cover(&window);
+                    last.sources.push(window);
+                }
+                _ => merged.push(MergedWindow { result: window, sources: vec![window] }),
+            }
+        }
+        merged.retain(|merged| merged.sources.len() > 1);
+        merged
     }
 }
 

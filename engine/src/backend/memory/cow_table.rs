@@ -24,7 +24,7 @@ use super::table_snapshot::TableSnapshot;
 use crate::{
     codec::Data,
     planted,
-    state::{Key, Namespace},
+    state::{Expiring, Expiry, Key, Namespace},
 };
 
 /// Entries of a page: what the first write after a snapshot copies.
@@ -74,13 +74,15 @@ pub struct CowTable<K, N, V> {
     /// Slots below `next` that hold nothing; the last one is used first.
     free: Vec<u32>,
     next: u32,
+    /// The slot that [`CowTable::sweep`] looks at next.
+    swept: u32,
     /// Only for the planted bug `snapshot_sees_later_mutation`: the newest snapshot's pages, to be replaced under it.
     aliased: Weak<Mutex<Pages<K, N, V>>>,
 }
 
 impl<K, N, V> Default for CowTable<K, N, V> {
     fn default() -> Self {
-        Self { index: HashTable::new(), pages: Vec::new(), free: Vec::new(), next: 0, aliased: Weak::new() }
+        Self { index: HashTable::new(), pages: Vec::new(), free: Vec::new(), next: 0, swept: 0, aliased: Weak::new() }
     }
 }
 
@@ -240,6 +242,25 @@ impl<K: Key, N: Namespace, V: Data> CowTable<K, N, V> {
         self.pages.clear();
         self.free.clear();
         self.next = 0;
+    }
+
+    /// Looks at the next slots, round and round, and drops what has expired there.
+    pub fn sweep(&mut self, slots: usize, expiry: Expiry)
+    where
+        V: Expiring,
+    {
+        for _ in 0..slots.min(self.next as usize) {
+            let slot = Slot(if self.swept < self.next { self.swept } else { 0 });
+            self.swept = slot.0 + 1;
+            let Some(entry) = &self.pages[slot.page()].slots()[slot.offset()] else { continue };
+            if !entry.value.has_expired(expiry) {
+                continue;
+            }
+            let (key, namespace) = (entry.key.clone(), entry.namespace.clone());
+            if !self.value_mut(slot).retain_unexpired(expiry) {
+                self.remove(&key, &namespace);
+            }
+        }
     }
 
     /// All entries, in an order that depends on the operations so far alone.

@@ -80,6 +80,11 @@ impl<K: Key> MemoryBackend<K> {
         Ok(self.tables.len() - 1)
     }
 
+    /// What a checkpoint holds under this name, while nobody has asked for it.
+    pub(super) fn restored_mut(&mut self, name: &str) -> Option<&mut StateSnapshot> {
+        Arc::make_mut(&mut self.unclaimed).get_mut(name)
+    }
+
     /// What a checkpoint holds under this name. It is handed out once.
     pub(super) fn take_restored(&mut self, name: &str) -> KeyGroupEntries {
         Arc::make_mut(&mut self.unclaimed).remove(name).map(|state| state.groups).unwrap_or_default()
@@ -94,7 +99,11 @@ impl<K: Key> MemoryBackend<K> {
         for (key_group, entries) in groups {
             for entry in entries {
                 let failed = |source| BackendError::Decode { state: state.to_owned(), key_group, source };
-                let key: K = codec::decode(&entry.key).map_err(failed)?;
+                let key: K = codec::decode(&entry.key).map_err(|source| BackendError::Key {
+                    state: state.to_owned(),
+                    key_group,
+                    source,
+                })?;
                 let namespace: N = codec::decode(&entry.namespace).map_err(failed)?;
                 let value: V = codec::decode(&entry.value).map_err(failed)?;
                 let expected = self.key_groups.of_key(&key);
@@ -155,6 +164,9 @@ pub(super) fn check_meta(state: &str, stored: StateMeta, asked: StateMeta) -> Re
     }
     if stored.version != asked.version {
         return Err(BackendError::Version { state, stored: stored.version, asked: asked.version });
+    }
+    if stored.time_to_live != asked.time_to_live {
+        return Err(BackendError::TimeToLive { state, stored: stored.time_to_live });
     }
     Ok(())
 }

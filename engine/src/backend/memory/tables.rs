@@ -7,7 +7,7 @@ use crate::{
     backend::{Fold, Folded, Lists, Maps, Place, Values, table::Where},
     codec::Data,
     error::Result,
-    state::{Key, Namespace},
+    state::{Expiring, Expiry, Key, Namespace},
 };
 
 impl<K: Key, N: Namespace, V: Data> Values<K, N, V> for CowTable<K, N, V> {
@@ -82,6 +82,14 @@ impl<K: Key, N: Namespace, V: Data> Values<K, N, V> for CowTable<K, N, V> {
     fn count(&self) -> Result<usize> {
         Ok(self.len())
     }
+
+    fn sweep(&mut self, entries: usize, expiry: Expiry) -> Result<()>
+    where
+        V: Expiring,
+    {
+        Self::sweep(self, entries, expiry);
+        Ok(())
+    }
 }
 
 impl<K: Key, N: Namespace, T: Data> Lists<K, N, T> for CowTable<K, N, Vec<T>> {
@@ -122,6 +130,14 @@ impl<K: Key, N: Namespace, T: Data> Lists<K, N, T> for CowTable<K, N, Vec<T>> {
 
     fn for_each(&self, mut visit: impl FnMut(&K, &N, &[T]) -> Result<()>) -> Result<()> {
         self.iter().try_for_each(|(key, namespace, elements)| visit(key, namespace, elements))
+    }
+
+    fn sweep(&mut self, entries: usize, expiry: Expiry) -> Result<()>
+    where
+        Vec<T>: Expiring,
+    {
+        Self::sweep(self, entries, expiry);
+        Ok(())
     }
 }
 
@@ -166,5 +182,13 @@ impl<K: Key, N: Namespace, UK: Data + Ord, UV: Data> Maps<K, N, UK, UV> for CowT
 
     fn for_each(&self, mut visit: impl FnMut(&K, &N, &BTreeMap<UK, UV>) -> Result<()>) -> Result<()> {
         self.iter().try_for_each(|(key, namespace, map)| visit(key, namespace, map))
+    }
+
+    fn sweep(&mut self, entries: usize, expiry: Expiry) -> Result<()>
+    where
+        BTreeMap<UK, UV>: Expiring,
+    {
+        Self::sweep(self, entries, expiry);
+        Ok(())
     }
 }

@@ -146,6 +146,11 @@ impl<K: Key> RocksDbBackend<K> {
         Ok(self.states.len() - 1)
     }
 
+    /// What a checkpoint holds under this name, while nobody has asked for it.
+    pub(super) fn restored_mut(&mut self, name: &str) -> Option<&mut StateSnapshot> {
+        Arc::make_mut(&mut self.unclaimed).get_mut(name)
+    }
+
     /// What a checkpoint holds under this name. It is handed out once.
     pub(super) fn take_restored(&mut self, name: &str) -> KeyGroupEntries {
         Arc::make_mut(&mut self.unclaimed).remove(name).map(|state| state.groups).unwrap_or_default()
@@ -165,7 +170,11 @@ impl<K: Key> RocksDbBackend<K> {
             }
             for entry in entries {
                 let failed = |source| BackendError::Decode { state: state.to_owned(), key_group, source };
-                let key: K = codec::decode(&entry.key).map_err(failed)?;
+                let key: K = codec::decode(&entry.key).map_err(|source| BackendError::Key {
+                    state: state.to_owned(),
+                    key_group,
+                    source,
+                })?;
                 let namespace: N = codec::decode(&entry.namespace).map_err(failed)?;
                 let value: V = codec::decode(&entry.value).map_err(failed)?;
                 let expected = self.key_groups.of_key(&key);

@@ -7,8 +7,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     codec,
+    error::ErrorKind,
     operator::{
-        Aggregate, AggregateFunction, FullWindow, OperatorSnapshot, Reduce, Then,
+        AggregateFunction, TimestampedCollector,
         test_harness::{
             MAX_PARALLELISM, RecordingObserver, advance, context, context_observed, merged, open, process, record,
             snapshot,
@@ -269,7 +270,7 @@ fn a_record_counts_in_each_of_its_sliding_windows_that_is_not_over() {
 fn windows_of_the_clock_fire_by_the_clock_and_know_no_lateness() {
     let windows = windows().in_processing_time();
     let sum = Reduce(|sum: &mut Event, event: Event| sum.1 += event.1);
-    let trigger = windows.default_trigger();
+    let trigger = WindowAssigner::<Event>::default_trigger(&windows);
     let operator = WindowOperator::new(|event: &Event| event.0, windows, trigger, sum);
     let mut operator = open(operator.with_allowed_lateness(Duration::from_millis(50)), None);
     let mut out = Collector::default();
@@ -327,7 +328,7 @@ fn an_aggregate_keeps_an_accumulator() {
 #[test]
 fn a_process_function_sees_key_window_and_elements_in_order() {
     let function = |key: &String,
-                    context: WindowContext<'_, TimeWindow>,
+                    context: &mut WindowContext<'_, String, TimeWindow>,
                     elements: Vec<Word>,
                     out: &mut TimestampedCollector<'_, String>| {
         let values: Vec<_> = elements.iter().map(|(_, value)| value).collect();
@@ -351,7 +352,7 @@ fn a_process_function_sees_key_window_and_elements_in_order() {
 #[test]
 fn what_is_kept_incrementally_can_be_processed_with_key_and_window() {
     let function = |key: &String,
-                    context: WindowContext<'_, TimeWindow>,
+                    context: &mut WindowContext<'_, String, TimeWindow>,
                     elements: Vec<f64>,
                     out: &mut TimestampedCollector<'_, (String, i64, f64)>| {
         for mean in elements {

@@ -1,0 +1,431 @@
+//! The window operator: groups records by key and window and emits what the trigger releases.
+//!
+//! Guarantees: a record counts in each of its windows that is not cleaned up yet, and a record that comes too late for
+//! all of them goes to the side output or is counted and reported, never silently dropped; results carry the last
+//! timestamp of their window; results that one watermark releases come in the order (time, key group, key, window);
+//! contents, trigger state, merged windows and timers are in every snapshot.
+//!
+//! ```text
+//!               ┌ in time, contents there, nothing for the trigger to do ─▶ add to contents      (no key is copied)
+//!  record ─▶ windows ┬ in time ─▶ [merge] ─▶ trigger ─▶ cleanup timer ─▶ add ─▶ fire? ─▶ purge?
+//!                    └ late for all ─▶ side output, or dropped and counted
+//!  timer  ─▶ trigger ─▶ fire? ─▶ purge? ─▶ if it is the cleanup time: contents, trigger, function are cleared
+//! ```
+//!
+//! Contents are the keyed state [`WINDOW_CONTENTS`], with the window as namespace; where windows merge, with the state
+//! window that [`MERGING_WINDOW_SET`] names. Flink: `WindowOperator`, `EvictingWindowOperator`.
+
+mod context;
+mod error;
+mod full;
+mod function;
+mod in_flight;
+mod incremental;
+mod late;
+mod windowing;
+
+pub use context::WindowContext;
+pub use error::WindowError;
+pub use full::{AtFire, EvictingWindow, FullWindow};
+pub use function::{AfterFiring, Apply, EmitResult, ProcessWindowFunction, WindowFunction};
+pub use in_flight::MERGING_WINDOW_SET;
+pub use incremental::{Aggregate, Incremental, Reduce, Then};
+
+use std::{time::Duration, vec};
+
+use self::{
+    in_flight::{InFlight, state_window},
+    late::Unassigned,
+    windowing::{Lateness, Live, Place, Windowing},
+};
+use super::{AsyncSnapshot, Collector, Operator, OperatorContext, OperatorSnapshot, OutputTag};
+use crate::{
+    backend::{KeyedStateBackend, StateRegistry},
+    codec::Data,
+    error::Result,
+    id::CheckpointId,
+    planted,
+    record::{Batch, StreamRecord},
+    state::KeySelector,
+    time::{TimeDomain, Timer, TimerService, Timestamp},
+    window::{AssignerContext, Trigger, TriggerResult, Window, WindowAssigner},
+};
+
+/// Name of the state that holds the contents of windows.
+pub const WINDOW_CONTENTS: &str = "window-contents";
+
+/// See the module.
+pub struct WindowOperator<In, S, A, R, F>
+where
+    In: Data,
+    S: KeySelector<In>,
+    A: WindowAssigner<In>,
+    F: WindowFunction<In, S::Key, A::Window>,
+{
+    key_selector: S,
+    assigner: A,
+    windowing: Windowing<R, F, F::Id>,
+    late_tag: Option<OutputTag<In>>,
+    running: Option<Running<S::Key, A::Window>>,
+}
+
+/// What an operator has between `open` and its end.
+struct Running<K, W> {
+    live: Live<K, W>,
+    in_flight: Option<InFlight<W>>,
+    /// Windows that end at or before this may have fired before the restore: their triggers must be asked again.
+    fired_before: Timestamp,
+    unassigned: Unassigned,
+}
+
+/// A record and its windows, the first two of which have been looked at.
+struct Assigned<In, W, Ws> {
+    record: StreamRecord<In>,
+    first: Option<W>,
+    second: Option<W>,
+    further: Ws,
+}
+
+const OPENED: &str = "an operator is opened before anything else";
+
+impl<In, S, A, R, F> WindowOperator<In, S, A, R, F>
+where
+    In: Data,
+    S: KeySelector<In>,
+    A: WindowAssigner<In>,
+    R: Trigger<In, S::Key, A::Window>,
+    F: WindowFunction<In, S::Key, A::Window>,
+{
+    /// An operator without allowed lateness.
+    pub fn new(key_selector: S, assigner: A, trigger: R, function: F) -> Self {
+        let lateness = Lateness { domain: assigner.time_domain(), allowed: Duration::ZERO };
+        let merging = assigner.is_merging();
+        let windowing = Windowing { trigger, function, lateness, merging, contents: None };
+        Self { key_selector, assigner, windowing, late_tag: None, running: None }
+    }
+
+    /// Keeps windows for that long after their end; each late element then gives the results again.
+    ///
+    /// Of no effect in processing time.
+    #[must_use]
+    pub fn with_allowed_lateness(mut self, allowed_lateness: Duration) -> Self {
+        self.windowing.lateness.allowed = allowed_lateness;
+        self
+    }
+
+    /// Sends records that come too late for all their windows to a side output, with their own timestamps.
+    #[must_use]
+    pub fn with_late_side_output(mut self, tag: Option<OutputTag<In>>) -> Self {
+        self.late_tag = tag;
+        self
+    }
+
+    /// Whether trigger and windows fit together. `open` asks this too.
+    ///
+    /// # Errors
+    /// If the windows merge and the trigger cannot.
+    pub fn check(&self) -> Result<(), WindowError> {
+        if self.windowing.merging && !self.windowing.trigger.can_merge() {
+            return Err(WindowError::TriggerCannotMerge);
+        }
+        Ok(())
+    }
+
+    /// Records that came too late for all their windows and went to no side output, since the operator was opened
+    /// (Flink `numLateRecordsDropped`).
+    pub fn late_records_dropped(&self) -> u64 {
+        self.running.as_ref().map_or(0, |running| running.unassigned.late_dropped)
+    }
+
+    /// Records that came in time but belong to no window, since the operator was opened: those in the gaps of sliding
+    /// windows whose slide is longer than their size.
+    pub fn records_without_window(&self) -> u64 {
+        self.running.as_ref().map_or(0, |running| running.unassigned.without_window)
+    }
+
+    #[inline]
+    fn assigner_context(&self, record: &StreamRecord<In>, live: &Live<S::Key, A::Window>) -> Result<AssignerContext> {
+        if record.timestamp == Timestamp::MIN && self.windowing.lateness.domain == TimeDomain::EventTime {
+            return Err(WindowError::NoTimestamp.into());
+        }
+        Ok(AssignerContext { timestamp: record.timestamp, processing_time: live.processing_time })
+    }
+
+    /// Adds records as long as each only joins the contents of one window; returns the first one that does more.
+    #[inline]
+    fn process_further(
+        &mut self,
+        records: &mut vec::IntoIter<StreamRecord<In>>,
+        running: &mut Running<S::Key, A::Window>,
+    ) -> Result<Option<Assigned<In, A::Window, A::Windows>>> {
+        let watermark = running.live.timers.watermark();
+        let times = AssignerContext { timestamp: Timestamp::MIN, processing_time: running.live.processing_time };
+        let contents = self.windowing.contents();
+        let Windowing { trigger, function, lateness, .. } = &mut self.windowing;
+        let mut table = F::table(contents, &mut running.live.backend);
+        for record in records {
+            if record.timestamp == Timestamp::MIN && lateness.domain == TimeDomain::EventTime {
+                return Err(WindowError::NoTimestamp.into());
+            }
+            let context = AssignerContext { timestamp: record.timestamp, ..times };
+            let mut further = self.assigner.assign(&record.value, context);
+            let (first, second) = (further.next(), further.next());
+            let record = match (&first, &second) {
+                (Some(window), None)
+                    if window.max_timestamp() > running.fired_before
+                        && !lateness.is_window_late(window, watermark)
+                        && trigger.on_further_element(window, watermark) == Some(TriggerResult::Continue) =>
+                {
+                    match function.add_further(&mut table, &self.key_selector, window, record)? {
+                        None => continue,
+                        Some(record) => record,
+                    }
+                }
+                _ => record,
+            };
+            return Ok(Some(Assigned { record, first, second, further }));
+        }
+        Ok(None)
+    }
+
+    /// Adds a record to its windows.
+    fn process_assigned(
+        &mut self,
+        assigned: Assigned<In, A::Window, A::Windows>,
+        running: &mut Running<S::Key, A::Window>,
+        out: &mut Collector<F::Out>,
+    ) -> Result<()> {
+        let Assigned { record, first, second, further } = assigned;
+        let watermark = running.live.timers.watermark();
+        let (lateness, has_window) = (self.windowing.lateness, first.is_some());
+        let windows = first.into_iter().chain(second).chain(further);
+        let mut windows = windows.filter(|window| !lateness.is_window_late(window, watermark)).peekable();
+        if windows.peek().is_none() {
+            return self.without_window(record, has_window, running, out);
+        }
+        let mut record = Some(record);
+        while let Some(window) = windows.next() {
+            let last = windows.peek().is_none();
+            let copy = if last { record.take() } else { record.clone() };
+            self.add_to_window(copy.expect("only the last window takes the record"), &window, running, out)?;
+        }
+        Ok(())
+    }
+
+    fn add_to_window(
+        &mut self,
+        record: StreamRecord<In>,
+        window: &A::Window,
+        running: &mut Running<S::Key, A::Window>,
+        out: &mut Collector<F::Out>,
+    ) -> Result<()> {
+        let live = &mut running.live;
+        let record = if window.max_timestamp() > running.fired_before {
+            self.windowing.add_further(record, window, &self.key_selector, live, out)?
+        } else {
+            Some(record)
+        };
+        let Some(record) = record else { return Ok(()) };
+        let key = self.key_selector.key(&record.value).into_owned();
+        self.windowing.add(record, Place { key: &key, window, state_window: window }, live, out)
+    }
+
+    /// Adds a record where windows merge.
+    fn process_merging(
+        &mut self,
+        record: StreamRecord<In>,
+        running: &mut Running<S::Key, A::Window>,
+        out: &mut Collector<F::Out>,
+    ) -> Result<()> {
+        let Running { live, in_flight, .. } = running;
+        let in_flight = in_flight.as_ref().expect(OPENED);
+        let windows: Vec<_> = self.assigner.assign(&record.value, self.assigner_context(&record, live)?).collect();
+        let key = self.key_selector.key(&record.value).into_owned();
+        let mut set = in_flight.load(live, &key)?;
+        let before = set.pairs().to_vec();
+        let (has_window, mut skipped) = (!windows.is_empty(), true);
+        for window in windows {
+            let mut merges = Vec::new();
+            let window = set.add(window, |windows| self.assigner.merge_windows(windows), &mut merges);
+            for merge in &merges {
+                self.windowing.merge::<In, _, _>(&key, merge, live)?;
+            }
+            if self.windowing.lateness.is_window_late(&window, live.timers.watermark()) {
+                set.retire(&window);
+                continue;
+            }
+            skipped = false;
+            let place = Place { key: &key, window: &window, state_window: state_window(&set, &window)? };
+            self.windowing.add(record.clone(), place, live, out)?;
+        }
+        if set.pairs() != before {
+            in_flight.store(live, &key, &set)?;
+        }
+        if skipped { self.without_window(record, has_window, running, out) } else { Ok(()) }
+    }
+
+    /// A record was skipped by all its windows, or has none.
+    fn without_window(
+        &mut self,
+        record: StreamRecord<In>,
+        has_window: bool,
+        running: &mut Running<S::Key, A::Window>,
+        out: &mut Collector<F::Out>,
+    ) -> Result<()> {
+        let watermark = running.live.timers.watermark();
+        if self.windowing.lateness.is_element_late(record.timestamp, watermark) {
+            return running.unassigned.late(record, watermark, self.late_tag.as_ref(), out);
+        }
+        running.unassigned.without_window += u64::from(!has_window);
+        Ok(())
+    }
+
+    /// A timer has come.
+    fn on_timer(
+        &mut self,
+        domain: TimeDomain,
+        timer: &Timer<S::Key, A::Window>,
+        running: &mut Running<S::Key, A::Window>,
+        out: &mut Collector<F::Out>,
+    ) -> Result<()> {
+        let Timer { timestamp, key, namespace: window } = timer;
+        let Running { live, in_flight, .. } = running;
+        let Some(in_flight) = in_flight else {
+            let place = Place { key, window, state_window: window };
+            return self.windowing.on_timer::<In, _, _>((domain, *timestamp), place, live, out).map(|_| ());
+        };
+        let mut set = in_flight.load(live, key)?;
+        // A timer of a window that has become a part of another one.
+        let Some(state_window) = set.state_window(window) else { return Ok(()) };
+        let is_over = self.windowing.on_timer::<In, _, _>(
+            (domain, *timestamp),
+            Place { key, window, state_window },
+            live,
+            out,
+        )?;
+        if is_over {
+            set.retire(window);
+            in_flight.store(live, key, &set)?;
+        }
+        Ok(())
+    }
+
+    /// The last end of windows that had fired, and were kept for late elements, when the snapshot was taken.
+    fn fired_before(&self, timers: &TimerService<S::Key, A::Window>) -> Timestamp {
+        let lateness = self.windowing.lateness;
+        if lateness.domain == TimeDomain::ProcessingTime || lateness.allowed.is_zero() {
+            // The timer that ends a window is the one that fires it.
+            return Timestamp::MIN;
+        }
+        if lateness.allowed.as_millis() > i64::MAX as u128 / 2 {
+            // Windows that are kept for ever have no timer that tells of them.
+            return Timestamp::MAX;
+        }
+        let ends: std::collections::BTreeSet<_> = timers
+            .iter(TimeDomain::EventTime)
+            .filter(|(time, _, window)| *time == window.max_timestamp())
+            .map(|(_, key, window)| (key, window))
+            .collect();
+        let fired = timers
+            .iter(TimeDomain::EventTime)
+            .filter(|(time, key, window)| *time == lateness.cleanup_time(*window) && !ends.contains(&(*key, *window)));
+        fired.map(|(_, _, window)| window.max_timestamp()).max().unwrap_or(Timestamp::MIN)
+    }
+
+    /// Runs `handle` with what the open operator has.
+    #[inline]
+    fn with_running<T>(
+        &mut self,
+        handle: impl FnOnce(&mut Self, &mut Running<S::Key, A::Window>) -> Result<T>,
+    ) -> Result<T> {
+        let mut running = self.running.take().expect(OPENED);
+        let outcome = handle(self, &mut running);
+        self.running = Some(running);
+        outcome
+    }
+}
+
+impl<In, S, A, R, F> Operator for WindowOperator<In, S, A, R, F>
+where
+    In: Data,
+    S: KeySelector<In>,
+    A: WindowAssigner<In>,
+    R: Trigger<In, S::Key, A::Window>,
+    F: WindowFunction<In, S::Key, A::Window>,
+{
+    type In = In;
+    type Out = F::Out;
+
+    fn open(&mut self, context: &OperatorContext, restored: Option<OperatorSnapshot>) -> Result<()> {
+        self.check()?;
+        let mut backend = KeyedStateBackend::open(context, restored)?;
+        self.assigner.open(context.subtask_index);
+        self.windowing.contents = Some(self.windowing.function.open(&mut backend)?);
+        self.windowing.trigger.open(&mut StateRegistry::new(&mut backend))?;
+        let in_flight = if self.windowing.merging { Some(InFlight::open(&mut backend)?) } else { None };
+        let timers = backend.timers()?;
+        let fired_before = self.fired_before(&timers);
+        let live = Live { backend, timers, processing_time: context.processing_time };
+        let unassigned = Unassigned::new(context.reporter.clone());
+        self.running = Some(Running { live, in_flight, fired_before, unassigned });
+        Ok(())
+    }
+
+    fn set_processing_time(&mut self, now: Timestamp) {
+        self.running.as_mut().expect(OPENED).live.processing_time = now;
+    }
+
+    fn process(&mut self, batch: Batch<In>, out: &mut Collector<F::Out>) -> Result<()> {
+        self.with_running(|operator, running| {
+            let mut records = batch.into_iter();
+            if operator.windowing.merging {
+                return records.try_for_each(|record| operator.process_merging(record, running, out));
+            }
+            while let Some(assigned) = operator.process_further(&mut records, running)? {
+                operator.process_assigned(assigned, running, out)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn advance_watermark(&mut self, watermark: Timestamp, out: &mut Collector<F::Out>) -> Result<()> {
+        self.with_running(|operator, running| {
+            running.live.timers.set_watermark(watermark);
+            while let Some(timer) = running.live.timers.pop_due_event_time() {
+                operator.on_timer(TimeDomain::EventTime, &timer, running, out)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn processing_time_deadline(&self) -> Option<Timestamp> {
+        self.running.as_ref().and_then(|running| running.live.timers.processing_time_deadline())
+    }
+
+    fn advance_processing_time(&mut self, now: Timestamp, out: &mut Collector<F::Out>) -> Result<()> {
+        self.with_running(|operator, running| {
+            running.live.processing_time = now;
+            let until = if planted!("processing_timer_fires_early") { Timestamp(now.0.saturating_add(1)) } else { now };
+            while let Some(timer) = running.live.timers.pop_due_processing_time(until) {
+                operator.on_timer(TimeDomain::ProcessingTime, &timer, running, out)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn snapshot(&mut self, _checkpoint_id: CheckpointId) -> Result<AsyncSnapshot> {
+        let Live { backend, timers, .. } = &mut self.running.as_mut().expect(OPENED).live;
+        let snapshot = backend.snapshot_with_timers(timers)?;
+        if planted!("session_merge_mapping_not_in_snapshot") {
+            return Ok(Box::new(move || {
+                let mut snapshot = snapshot()?;
+                snapshot.keyed.remove(MERGING_WINDOW_SET);
+                Ok(snapshot)
+            }));
+        }
+        Ok(snapshot)
+    }
+}
+
+#[cfg(test)]
+mod tests;
