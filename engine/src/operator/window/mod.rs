@@ -404,7 +404,7 @@ where
 
     fn advance_processing_time(&mut self, now: Timestamp, out: &mut Collector<F::Out>) -> Result<()> {
         self.with_running(|operator, running| {
-            running.live.processing_time = now;
+            running.live.processing_time = running.live.processing_time.max(now);
             let until = if planted!("processing_timer_fires_early") { Timestamp(now.0.saturating_add(1)) } else { now };
             while let Some(timer) = running.live.timers.pop_due_processing_time(until) {
                 operator.on_timer(TimeDomain::ProcessingTime, &timer, running, out)?;
