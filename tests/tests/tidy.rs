@@ -38,7 +38,6 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("state", VOCABULARY),
     ("time", &["id", "error", "codec", "config", "planted", "event", "record", "state"]),
     ("graph", VOCABULARY),
-    ("window", DATA),
     // Pure protocol cores: they know neither each other's insides nor the world.
     ("checkpoint", DATA),
     ("source", DATA),
@@ -53,6 +52,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("connector", SEAMS),
     // What runs records.
     ("backend", DATA),
+    // Triggers keep what they remember in keyed state.
+    ("window", WINDOW),
     ("operator", RECORD_PATH),
     // Shells.
     ("task", TASK),
@@ -64,8 +65,9 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 const VOCABULARY: &[&str] = &["id", "error", "codec", "config", "planted", "event", "record", "time"];
-const DATA: &[&str] =
-    &["id", "error", "codec", "config", "planted", "event", "record", "time", "state", "graph", "window"];
+const DATA: &[&str] = &["id", "error", "codec", "config", "planted", "event", "record", "time", "state", "graph"];
+const WINDOW: &[&str] =
+    &["id", "error", "codec", "config", "planted", "event", "record", "time", "state", "graph", "backend"];
 const CORES: &[&str] = &[
     "id",
     "error",
@@ -77,7 +79,6 @@ const CORES: &[&str] = &[
     "time",
     "state",
     "graph",
-    "window",
     "checkpoint",
     "source",
     "sink",
@@ -95,7 +96,6 @@ const SEAMS: &[&str] = &[
     "time",
     "state",
     "graph",
-    "window",
     "checkpoint",
     "source",
     "sink",

@@ -3,7 +3,7 @@
 use super::{stream::DataStream, windowed_stream::WindowedStream};
 use crate::{
     codec::Data,
-    operator::{KeyedProcessFunction, KeyedProcessOperator},
+    operator::{KeyedProcessFunction, KeyedProcessOperator, KeyedReduceOperator},
     state::KeySelector,
     window::WindowAssigner,
 };
@@ -28,6 +28,13 @@ impl<T: Data, S: KeySelector<T> + Clone + Sync> KeyedStream<T, S> {
     {
         let selector = self.selector.clone();
         self.stream.transform("process", move || KeyedProcessOperator::new(selector.clone(), function.clone()))
+    }
+
+    /// Reduces all records of a key to one; each record gives the value so far (Flink `KeyedStream.reduce`; `sum`, `min`
+    /// and `max` are this).
+    pub fn reduce(&self, function: impl FnMut(&mut T, T) + Clone + Send + Sync + 'static) -> DataStream<T> {
+        let selector = self.selector.clone();
+        self.stream.transform("reduce", move || KeyedReduceOperator::new(selector.clone(), function.clone()))
     }
 
     /// Groups the records of a key into windows.

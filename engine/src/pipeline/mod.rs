@@ -1,6 +1,7 @@
 //! The declarative pipeline: a plain value, read from TOML or JSON, that is checked and compiled to a job.
 
 pub mod aggregate;
+pub mod case;
 mod columns;
 mod compile;
 mod convert;
@@ -19,9 +20,12 @@ pub mod problem;
 mod read;
 pub mod row;
 pub mod schema;
+mod script;
 mod source;
+mod trace;
 
 pub use aggregate::{Accumulator, Aggregate, AggregateFunction, AggregateScope, Separators};
+pub use case::Case;
 pub use expression::{ArithmeticProblem, EvaluateError, Expression, ExpressionError};
 pub use generator::GeneratedRecord;
 pub use model::*;
@@ -33,3 +37,4 @@ pub use problem::{Place, Problem, Problems};
 pub use row::{Datum, Float, Row};
 pub use schema::{Field, FieldType, Nullability, Schema};
 pub use source::{RowSource, RowSplit};
+pub use trace::TraceOutput;

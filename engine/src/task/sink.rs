@@ -14,6 +14,7 @@ use crate::{
     planted,
     record::AnyBatch,
     sink::{LedgerState, TransactionLedger},
+    time::Timestamp,
 };
 
 /// A sink whose record type is erased.
@@ -23,6 +24,11 @@ pub trait ErasedSink: Send {
     async fn open(&mut self, context: &SinkContext, restored: Option<OperatorSnapshot>) -> Result<()>;
     /// Writes records.
     async fn write(&mut self, batch: AnyBatch) -> Result<()>;
+    /// The watermark has reached the sink.
+    async fn write_watermark(&mut self, watermark: Timestamp) -> Result<()> {
+        let _ = watermark;
+        Ok(())
+    }
     /// The cut of a checkpoint: everything written before it is durable when this returns.
     async fn snapshot(&mut self, checkpoint_id: CheckpointId) -> Result<AsyncSnapshot>;
     /// A checkpoint is complete: what belongs to it becomes visible.
@@ -205,6 +211,10 @@ impl<S: PlainSink> ErasedSink for Plain<S> {
 
     async fn write(&mut self, batch: AnyBatch) -> Result<()> {
         self.0.write(batch.into_typed()).await
+    }
+
+    async fn write_watermark(&mut self, watermark: Timestamp) -> Result<()> {
+        self.0.write_watermark(watermark).await
     }
 
     async fn snapshot(&mut self, _checkpoint_id: CheckpointId) -> Result<AsyncSnapshot> {

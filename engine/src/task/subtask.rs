@@ -342,9 +342,12 @@ impl Subtask {
             self.emit_source_watermark(now).await?;
         }
         if self.source_status == ReadStatus::Ended {
-            self.on_status(WatermarkStatus::Active)?;
-            self.advance_watermark(Timestamp::MAX).await?;
-            self.end_data(StopMode::Drain).await?;
+            let mode = self.source.as_ref().map_or(StopMode::Drain, |(_, source)| source.stop_mode());
+            if mode == StopMode::Drain {
+                self.on_status(WatermarkStatus::Active)?;
+                self.advance_watermark(Timestamp::MAX).await?;
+            }
+            self.end_data(mode).await?;
         }
         if readable {
             // The mailbox and the other tasks come first again after each batch.
@@ -462,7 +465,8 @@ impl Subtask {
                 (ChainOutput::Side { operator, tag, batch }, _) => {
                     self.outputs.emit_side(operator, &tag, &batch).map_err(receiver_gone)?;
                 }
-                (ChainOutput::Watermark(watermark), _) => {
+                (ChainOutput::Watermark(watermark), Some((_, sink))) => sink.write_watermark(watermark).await?,
+                (ChainOutput::Watermark(watermark), None) => {
                     self.outputs.broadcast(&StreamElement::Watermark(watermark)).map_err(receiver_gone)?;
                 }
             }
@@ -487,7 +491,11 @@ impl Subtask {
         if let Some((_, sink)) = &mut self.sink {
             sink.notify_complete(checkpoint_id).await?;
         }
-        self.chain.notify_complete(checkpoint_id)
+        self.chain.notify_complete(checkpoint_id)?;
+        if let Some((_, source)) = &mut self.source {
+            source.notify_complete();
+        }
+        Ok(())
     }
 
     async fn finish(&mut self) -> Result<()> {

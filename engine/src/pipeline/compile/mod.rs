@@ -11,7 +11,9 @@ use super::{
         Plan, PlannedOperation, PlannedSink, PlannedSource, PlannedStage, PlannedWindow, PlannedWindowFunction, Stream,
     },
     row::{Datum, Row},
+    script::script_source,
     source::{RowFunction, RowSource, WholeRow},
+    trace::{TraceOutput, TraceSink},
 };
 use crate::{
     api::{DataStream, StreamEnvironment, StreamSink, TumblingWindows},
@@ -31,12 +33,20 @@ impl Pipeline {
     /// # Errors
     /// [`ErrorKind::Configuration`] if the pipeline is not valid or asks for what the engine cannot do.
     pub fn compile(&self) -> Result<(JobConfig, Program)> {
+        self.compile_with(&TraceOutput::Stdout)
+    }
+
+    /// As [`Pipeline::compile`], with another place for the lines of traces.
+    ///
+    /// # Errors
+    /// As for [`Pipeline::compile`].
+    pub fn compile_with(&self, traces: &TraceOutput) -> Result<(JobConfig, Program)> {
         let invalid =
             |problems| Error::new(ErrorKind::Configuration, "the pipeline is not valid").with_source(problems);
         let plan = self.plan().map_err(invalid)?;
         let config = self.job_config().map_err(invalid)?;
         let environment = StreamEnvironment::new(config);
-        Compiler { plan: &plan, sources: Vec::new(), stages: Vec::new() }.compile(&environment)?;
+        Compiler { plan: &plan, traces, sources: Vec::new(), stages: Vec::new() }.compile(&environment)?;
         let program = environment.build()?;
         Ok((environment.config().clone(), program))
     }
@@ -58,6 +68,7 @@ enum SourceStream {
 
 struct Compiler<'a> {
     plan: &'a Plan,
+    traces: &'a TraceOutput,
     sources: Vec<SourceStream>,
     stages: Vec<Rows>,
 }
@@ -65,8 +76,11 @@ struct Compiler<'a> {
 impl Compiler<'_> {
     fn compile(mut self, environment: &StreamEnvironment) -> Result<()> {
         for (index, source) in self.plan.sources.iter().enumerate() {
-            if let SourceKind::Script(_) = source.kind {
-                return Err(unsupported(&source.name, "a script"));
+            if let SourceKind::Script(script) = &source.kind {
+                let stream = environment.add_source(&source.name, script_source(script)).set_parallelism(1);
+                let stream = stream.uid(&source.name);
+                self.sources.push(SourceStream::Rows(Rows { stream, parallelism: 1 }));
+                continue;
             }
             self.sources.push(match self.only_fold(Stream::Source(index)) {
                 Some(reduce) => SourceStream::Reduced(compile_source(environment, source, reduce)),
@@ -164,6 +178,11 @@ impl Compiler<'_> {
 
     /// What a stream is reduced to, if one fold and nothing else takes it.
     fn only_fold(&self, stream: Stream) -> Option<Reduce> {
+        if let Stream::Source(index) = stream
+            && matches!(self.plan.sources[index].kind, SourceKind::Script(_))
+        {
+            return None;
+        }
         let stages =
             self.plan.stages.iter().flat_map(|stage| stage.inputs.iter().map(move |input| (*input, Some(stage))));
         let sinks = self.plan.sinks.iter().flat_map(|sink| sink.inputs.iter().map(|input| (*input, None)));
@@ -255,6 +274,10 @@ impl Compiler<'_> {
         let input = self.input(&sink.inputs, sink.parallelism)?;
         let end: StreamSink = match &sink.kind {
             SinkKind::Print => input.sink(&sink.name, PrintSink::<Row>::default),
+            SinkKind::Trace { label } => {
+                let (label, schema, output) = (label.clone(), sink.schema.clone(), self.traces.clone());
+                input.sink(&sink.name, move || TraceSink::new(label.clone(), schema.clone(), output.clone()))
+            }
             SinkKind::Discard => input.sink(&sink.name, DiscardSink::<Row>::default),
             SinkKind::File(file) => {
                 if file.delivery == Delivery::AtLeastOnce {
