@@ -32,6 +32,7 @@ mod environment;
 mod evicting_windowed_stream;
 mod joined_streams;
 mod keyed_stream;
+mod process;
 mod stream;
 mod windowed_stream;
 
@@ -50,9 +51,10 @@ pub use crate::{
         AggregatingState, KeyedContext, KeyedState, ListState, MapState, ReducingState, StateRegistry, ValueState,
     },
     operator::{
-        BroadcastContext, BroadcastState, BroadcastStates, JoinContext, KeyedBroadcastProcessFunction,
-        KeyedCoProcessFunction, KeyedProcessFunction, OutputTag, ProcessContext, ProcessWindowFunction,
-        ReadOnlyContext, TimestampedCollector, WindowContext,
+        BroadcastContext, BroadcastState, BroadcastStates, CheckpointedFunction, FunctionContext,
+        FunctionInitializationContext, FunctionSnapshotContext, JoinContext, KeyedBroadcastProcessFunction,
+        KeyedCoProcessFunction, KeyedProcessFunction, OperatorListState, OutputTag, ProcessContext, ProcessFunction,
+        ProcessWindowFunction, ReadOnlyContext, TimestampedCollector, WindowContext,
     },
     state::{
         AggregateFunction, AggregatingStateDescriptor, CleanupRun, Key, KeyRef, ListStateDescriptor,

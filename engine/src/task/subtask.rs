@@ -195,14 +195,18 @@ impl Subtask {
             parallelism,
             max_parallelism,
             state_backend: self.state_backend(),
+            restored_checkpoint_id: checkpoint_id,
             processing_time: self.env.now(),
             reporter: self.reporter.clone(),
         };
         self.chain.open(&context, snapshots)?;
-        if let Some((_, sink)) = &mut self.sink {
+        if let Some((uid, sink)) = &mut self.sink {
             let context = SinkContext {
                 env: self.env.clone(),
                 file_system: self.file_system.clone(),
+                uid: uid.clone(),
+                restored_checkpoint_id: checkpoint_id,
+                max_parallelism,
                 subtask_index: subtask.index,
                 parallelism,
                 attempt: self.execution.attempt,
