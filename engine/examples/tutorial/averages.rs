@@ -24,7 +24,7 @@ pub fn run<F>(readings: &[Reading], function: F) -> Result<Vec<F::Out>>
 where
     F: KeyedProcessFunction<Key = i64, In = Reading> + Clone + Sync,
 {
-    let results = harness::run(readings.to_vec(), 1, harness::timeless, |readings| {
+    let results = harness::run(readings.to_vec(), harness::timeless, |readings| {
         readings.key_by(|(key, _): &Reading| *key).process(function.clone())
     })?;
     Ok(harness::values(results))

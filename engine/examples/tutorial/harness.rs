@@ -29,17 +29,17 @@ impl fmt::Display for Printed {
 
 /// The results of a job over these records, each with the subtask that emitted it, in the order in which they came.
 ///
-/// The source has one subtask and keeps the order; `time_ms` gives records their event time.
+/// The source has one subtask and keeps the order, and so has what follows unless the job says otherwise; `time_ms` gives
+/// records their event time.
 pub fn run<T: Data, U: Data>(
     records: Vec<T>,
-    parallelism: u32,
     time_ms: fn(&T) -> i64,
     job: impl Fn(DataStream<T>) -> DataStream<U>,
 ) -> Result<Vec<(u32, U)>> {
-    let environment = StreamEnvironment::new(JobConfig { parallelism, ..JobConfig::default() });
+    let environment = StreamEnvironment::new(JobConfig::default());
     let strategy = WatermarkStrategy::for_monotonous_timestamps()
         .with_timestamp_assigner(move |record: &T| Timestamp(time_ms(record)));
-    let source = environment.from_source("records", CollectionSource::new(records), strategy).set_parallelism(1);
+    let source = environment.from_source("records", CollectionSource::new(records), strategy);
     let collected = Arc::new(Mutex::new(Vec::new()));
     let sink = collected.clone();
     job(source).sink("collect", move || CollectSink::new(sink.clone()));

@@ -26,7 +26,6 @@ pub fn sliding_word_count(said: &[(&str, i64)]) -> Result<Vec<(i64, i64, String,
     };
     let results = harness::run(
         said,
-        1,
         |(_, at): &Said| *at,
         |said| {
             said.key_by(|(word, _): &Said| word.clone())
@@ -90,7 +89,7 @@ pub fn count_window_max(readings: &[(&str, f64)]) -> Result<Vec<f64>> {
     }
 
     let readings = readings.iter().map(|(key, value)| ((*key).to_owned(), *value)).collect();
-    let results = harness::run(readings, 1, harness::timeless, |readings| {
+    let results = harness::run(readings, harness::timeless, |readings| {
         readings.key_by(|(key, _): &Reading| key.clone()).count_window(5).aggregate(OfReadings)
     })?;
     Ok(harness::values(results))
@@ -103,7 +102,6 @@ pub fn sum_every_five_seconds(numbers: &[(i64, i64)]) -> Result<Vec<(i64, i64)>>
     let numbers = numbers.iter().map(|(at, number)| (1, *number, *at)).collect();
     let results = harness::run(
         numbers,
-        1,
         |(_, _, at): &Timed| *at,
         |numbers| {
             numbers
@@ -127,7 +125,7 @@ pub fn average_of_three(numbers: &[i64]) -> Result<Vec<f64>> {
         Ok(())
     };
     let results =
-        harness::run(numbers.to_vec(), 1, harness::timeless, |numbers| numbers.count_window_all(3).process(average))?;
+        harness::run(numbers.to_vec(), harness::timeless, |numbers| numbers.count_window_all(3).process(average))?;
     Ok(harness::values(results))
 }
 

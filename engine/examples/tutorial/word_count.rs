@@ -9,7 +9,7 @@ type Count = (String, u64);
 /// Counts the words of some lines.
 pub fn word_count(lines: &[&str], parallelism: u32) -> Result<Vec<(u32, Count)>> {
     let lines = lines.iter().map(|line| (*line).to_owned()).collect();
-    harness::run(lines, parallelism, harness::timeless, |lines| {
+    harness::run(lines, harness::timeless, move |lines| {
         lines
             .flat_map(|line: String, out| {
                 line.split_whitespace().for_each(|word| out.collect((word.to_owned(), 1)));
@@ -17,6 +17,7 @@ pub fn word_count(lines: &[&str], parallelism: u32) -> Result<Vec<(u32, Count)>>
             })
             .key_by(|(word, _): &Count| word.clone())
             .reduce(|sum: &mut Count, next| sum.1 += next.1)
+            .set_parallelism(parallelism)
     })
 }
 

@@ -26,6 +26,7 @@
 
 mod all_windowed_stream;
 mod builder;
+mod co_grouped_streams;
 mod connected_streams;
 mod environment;
 mod evicting_windowed_stream;
@@ -36,6 +37,7 @@ mod stream;
 mod windowed_stream;
 
 pub use all_windowed_stream::{EachCount, NoKey};
+pub use co_grouped_streams::{CoGroup, CoGroupedStreams, WindowedCoGroup};
 pub use connected_streams::{BroadcastConnectedStream, ConnectedStreams, KeyedConnectedStreams};
 pub use environment::StreamEnvironment;
 pub use evicting_windowed_stream::EvictingWindowedStream;

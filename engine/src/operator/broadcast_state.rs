@@ -55,7 +55,10 @@ impl<K: Data + Ord, V: Data> BroadcastState<K, V> {
     }
 
     /// All entries by key.
-    pub fn entries<'a>(&self, context: &'a impl ReadBroadcastState) -> impl Iterator<Item = (&'a K, &'a V)> {
+    pub fn entries<'a, C: ReadBroadcastState>(
+        &self,
+        context: &'a C,
+    ) -> impl Iterator<Item = (&'a K, &'a V)> + use<'a, K, V, C> {
         context.broadcast_states().map(*self).iter()
     }
 

@@ -5,7 +5,7 @@
 
 use super::{AsyncSnapshot, Collector, OperatorContext, OperatorSnapshot, OutputTag};
 use crate::{
-    backend::{KeyedContext, KeyedStateBackend, StateAccess, StateRegistry},
+    backend::{KeyedContext, KeyedState, KeyedStateBackend, StateAccess, StateRegistry},
     codec::Data,
     error::Result,
     record::StreamRecord,
@@ -121,6 +121,15 @@ impl<K: Key> KeyedRuntime<K> {
         let Self { backend, timers, processing_time } = self;
         let processing_time = *processing_time;
         ProcessContext { backend, timers, out, key, timestamp, event_time: timestamp, processing_time }
+    }
+
+    /// Changes the state of each key that has something in `state`.
+    pub(super) fn apply_to_all_keys(
+        &mut self,
+        state: &impl KeyedState<()>,
+        change: impl FnMut(&mut StateAccess<'_, K, ()>) -> Result<()>,
+    ) -> Result<()> {
+        state.apply_to_all_keys(&mut self.backend, &(), self.processing_time, change)
     }
 
     pub(super) fn watermark(&self) -> Timestamp {
