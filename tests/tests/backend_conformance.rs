@@ -5,10 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use proptest::prelude::*;
+use proptest::{
+    prelude::*,
+    test_runner::{RngAlgorithm, TestRng, TestRunner},
+};
 use serde_json::{Value, json};
 use tidegate::{
-    codec,
+    codec, planted,
     state::{CleanupRun, KeyGroupRange, KeyedSnapshot, ParallelInstance, StateTtlConfig, TtlUpdate, TtlVisibility},
     time::Timestamp,
 };
@@ -355,32 +358,56 @@ fn for_model(step: &Step, kind: &Kind) -> Step {
     }
 }
 
+/// Does the steps on every backend, in every mode, and to the model.
+fn compare(kind: &Kind, ttl: Option<StateTtlConfig>, steps: &[Step]) -> Result<(), TestCaseError> {
+    let mut model = model_of(kind, ttl);
+    let all = Place::ALL.iter().flat_map(|place| Mode::ALL.iter().map(move |mode| (*place, *mode)));
+    let mut keepers: Vec<_> = all.map(|(place, mode)| (place, mode, Keeper::new(place, mode, kind, ttl))).collect();
+    for step in steps {
+        model.now += step.later_ms;
+        let expected = model.apply(&for_model(step, kind));
+        for (place, mode, keeper) in &mut keepers {
+            keeper.now = Timestamp(model.now);
+            let read = keeper.apply(step.key, step.namespace, step.operation, &step.argument);
+            prop_assert_eq!(&read, &expected, "{:?} {:?} {:?}", place, mode, step);
+            prop_assert_eq!(keeper.entry_count(), model.cells.len(), "{:?} {:?} {:?}", place, mode, step);
+            for namespace in NAMESPACES {
+                let keys: BTreeSet<String> = keeper.keys(namespace).into_iter().collect();
+                prop_assert_eq!(keys, model.keys(namespace), "{:?} {:?} {:?}", place, mode, step);
+            }
+        }
+    }
+    let kept: Vec<Vec<u8>> = keepers.iter_mut().map(|(_, _, keeper)| codec::encode(&keeper.canonical())).collect();
+    prop_assert!(kept.iter().all(|bytes| *bytes == kept[0]), "the bytes differ");
+    Ok(())
+}
+
+#[test]
+fn what_is_planted_is_found() {
+    for bug in [
+        "list_state_update_appends",
+        "map_state_clear_leaves_entries",
+        "merge_of_namespaces_loses_a_source",
+        "reducing_state_not_restored",
+        "ttl_timestamps_reset_on_restore",
+    ] {
+        let config =
+            ProptestConfig { cases: 500, max_shrink_iters: 0, failure_persistence: None, ..Default::default() };
+        let algorithm = RngAlgorithm::ChaCha;
+        let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(algorithm));
+        planted::activate(Some(bug));
+        let outcome = runner.run(&stories(), |(kind, ttl, steps)| compare(&kind, ttl, &steps));
+        planted::activate(None);
+        assert!(outcome.is_err(), "nobody saw {bug}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
 
     #[test]
     fn every_backend_is_the_naive_model_and_all_keep_the_same_bytes((kind, ttl, steps) in stories()) {
-        let mut model = model_of(&kind, ttl);
-        let all = Place::ALL.iter().flat_map(|place| Mode::ALL.iter().map(move |mode| (*place, *mode)));
-        let mut keepers: Vec<_> = all.map(|(place, mode)| (place, mode, Keeper::new(place, mode, &kind, ttl))).collect();
-        for step in &steps {
-            model.now += step.later_ms;
-            let expected = model.apply(&for_model(step, &kind));
-            for (place, mode, keeper) in &mut keepers {
-                keeper.now = Timestamp(model.now);
-                let read = keeper.apply(step.key, step.namespace, step.operation, &step.argument);
-                prop_assert_eq!(&read, &expected, "{:?} {:?} {:?}", place, mode, step);
-                if !matches!(kind, Kind::Map) {
-                    prop_assert_eq!(keeper.entry_count(), model.cells.len(), "{:?} {:?} {:?}", place, mode, step);
-                }
-                for namespace in NAMESPACES {
-                    let keys: BTreeSet<String> = keeper.keys(namespace).into_iter().collect();
-                    prop_assert_eq!(keys, model.keys(namespace), "{:?} {:?} {:?}", place, mode, step);
-                }
-            }
-        }
-        let kept: Vec<Vec<u8>> = keepers.iter_mut().map(|(_, _, keeper)| codec::encode(&keeper.canonical())).collect();
-        prop_assert!(kept.iter().all(|bytes| *bytes == kept[0]), "the bytes differ");
+        compare(&kind, ttl, &steps)?;
     }
 
     /// What one backend has kept, any number of subtasks on any backend take over; together they keep the same again.
