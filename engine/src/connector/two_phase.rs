@@ -10,6 +10,7 @@ use crate::{
     id::{Attempt, CheckpointId, OperatorUid},
     record::Batch,
     storage::SharedFileSystem,
+    time::Timestamp,
 };
 
 /// What a sink may use of the world.
@@ -65,6 +66,12 @@ pub trait TwoPhaseCommitSink: Send + 'static {
 
     /// Writes records into the open transaction.
     async fn invoke(&mut self, transaction: &mut Self::Transaction, batch: Batch<Self::In>) -> Result<()>;
+
+    /// The watermark has reached the sink, after the records that it released (Flink `SinkWriter.writeWatermark`).
+    async fn write_watermark(&mut self, transaction: &mut Self::Transaction, watermark: Timestamp) -> Result<()> {
+        let _ = (transaction, watermark);
+        Ok(())
+    }
 
     /// Makes everything in the transaction durable; nothing is written to it afterwards. `checkpoint_id` is the
     /// checkpoint that it belongs to from now on.

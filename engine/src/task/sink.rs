@@ -165,6 +165,13 @@ impl<S: TwoPhaseCommitSink> ErasedSink for TwoPhaseCommit<S> {
         self.sink.invoke(transaction, batch.into_typed()).await
     }
 
+    async fn write_watermark(&mut self, watermark: Timestamp) -> Result<()> {
+        match self.ledger.current() {
+            Some(transaction) => self.sink.write_watermark(transaction, watermark).await,
+            None => Ok(()),
+        }
+    }
+
     async fn snapshot(&mut self, checkpoint_id: CheckpointId) -> Result<AsyncSnapshot> {
         self.pre_commit(checkpoint_id).await?;
         if planted!("commit_on_pre_commit") {
