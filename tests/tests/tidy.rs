@@ -65,8 +65,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 const VOCABULARY: &[&str] = &["id", "error", "codec", "config", "planted", "event", "record", "time"];
-const DATA: &[&str] =
-    &["id", "error", "codec", "config", "planted", "event", "record", "time", "state", "graph"];
+const DATA: &[&str] = &["id", "error", "codec", "config", "planted", "event", "record", "time", "state", "graph"];
 const WINDOW: &[&str] =
     &["id", "error", "codec", "config", "planted", "event", "record", "time", "state", "graph", "backend"];
 const CORES: &[&str] = &[

@@ -377,6 +377,7 @@ where
 
     fn process(&mut self, batch: Batch<In>, out: &mut Collector<F::Out>) -> Result<()> {
         self.with_running(|operator, running| {
+            running.live.backend.begin_record(running.live.processing_time)?;
             let mut records = batch.into_iter();
             if operator.windowing.merging {
                 return records.try_for_each(|record| operator.process_merging(record, running, out));

@@ -53,7 +53,7 @@ pub(super) struct Live<K, W> {
 impl<K: Key, W: Window> Live<K, W> {
     fn of_trigger<'a>(&'a mut self, key: &'a K, window: &'a W) -> TriggerContext<'a, K, W> {
         let Self { backend, timers, processing_time } = self;
-        TriggerContext { backend, timers, key, window, processing_time: *processing_time }
+        TriggerContext::new(backend, timers, key, window, *processing_time)
     }
 }
 
