@@ -7,10 +7,11 @@ use super::{
     stream::DataStream,
 };
 use crate::{
+    codec::Data,
     config::JobConfig,
     connector::Source,
     error::Result,
-    task::{self, Program},
+    task::{self, Program, SourceFactory},
     time::WatermarkStrategy,
 };
 
@@ -38,11 +39,16 @@ impl StreamEnvironment {
         source: S,
         strategy: WatermarkStrategy<S::Item>,
     ) -> DataStream<S::Item> {
+        self.add_source(name, task::source(source, strategy))
+    }
+
+    /// A stream of what a source task puts out.
+    pub(crate) fn add_source<T: Data>(&self, name: &str, factory: SourceFactory) -> DataStream<T> {
         let operation = Operation {
             name: name.to_owned(),
             uid: None,
             parallelism: self.config.parallelism,
-            code: Code::Source(task::source(source, strategy)),
+            code: Code::Source(factory),
             inputs: Vec::new(),
         };
         let node = self.builder.borrow_mut().add(operation);

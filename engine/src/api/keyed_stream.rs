@@ -3,7 +3,7 @@
 use super::{stream::DataStream, windowed_stream::WindowedStream};
 use crate::{
     codec::Data,
-    operator::{KeyedProcessFunction, KeyedProcessOperator},
+    operator::{KeyedProcessFunction, KeyedProcessOperator, KeyedReduceOperator, Operator},
     state::KeySelector,
     window::WindowAssigner,
 };
@@ -14,6 +14,12 @@ pub struct KeyedStream<T, S> {
     pub(super) selector: S,
 }
 
+impl<T, S: Clone> Clone for KeyedStream<T, S> {
+    fn clone(&self) -> Self {
+        Self { stream: self.stream.clone(), selector: self.selector.clone() }
+    }
+}
+
 impl<T: Data, S: KeySelector<T> + Clone + Sync> KeyedStream<T, S> {
     /// Calls a function with state and timers for each record.
     pub fn process<F>(&self, function: F) -> DataStream<F::Out>
@@ -22,6 +28,27 @@ impl<T: Data, S: KeySelector<T> + Clone + Sync> KeyedStream<T, S> {
     {
         let selector = self.selector.clone();
         self.stream.transform("process", move || KeyedProcessOperator::new(selector.clone(), function.clone()))
+    }
+
+    /// Reduces all records of a key to one; each record gives the value so far (Flink `KeyedStream.reduce`; `sum`, `min`
+    /// and `max` are this).
+    pub fn reduce(&self, function: impl FnMut(&mut T, T) + Clone + Send + Sync + 'static) -> DataStream<T> {
+        let selector = self.selector.clone();
+        self.stream.transform("reduce", move || KeyedReduceOperator::new(selector.clone(), function.clone()))
+    }
+
+    /// What finds the keys.
+    pub(crate) fn selector(&self) -> S {
+        self.selector.clone()
+    }
+
+    /// Appends an operator; `make` is called once per subtask and attempt.
+    pub(crate) fn transform<O: Operator<In = T>>(
+        &self,
+        name: &str,
+        make: impl Fn() -> O + Send + Sync + 'static,
+    ) -> DataStream<O::Out> {
+        self.stream.transform(name, make)
     }
 
     /// Groups the records of a key into windows.

@@ -26,17 +26,22 @@
 
 mod all_windowed_stream;
 mod builder;
+mod co_grouped_streams;
 mod connected_streams;
 mod environment;
 mod evicting_windowed_stream;
+mod joined_streams;
 mod keyed_stream;
+mod process;
 mod stream;
 mod windowed_stream;
 
 pub use all_windowed_stream::{EachCount, NoKey};
-pub use connected_streams::ConnectedStreams;
+pub use co_grouped_streams::{CoGroup, CoGroupedStreams, WindowedCoGroup};
+pub use connected_streams::{BroadcastConnectedStream, ConnectedStreams, KeyedConnectedStreams};
 pub use environment::StreamEnvironment;
 pub use evicting_windowed_stream::EvictingWindowedStream;
+pub use joined_streams::{IntervalJoin, IntervalJoined};
 pub use keyed_stream::KeyedStream;
 pub use stream::{DataStream, StreamSink};
 pub use windowed_stream::WindowedStream;
@@ -46,7 +51,10 @@ pub use crate::{
         AggregatingState, KeyedContext, KeyedState, ListState, MapState, ReducingState, StateRegistry, ValueState,
     },
     operator::{
-        KeyedProcessFunction, OutputTag, ProcessContext, ProcessWindowFunction, TimestampedCollector, WindowContext,
+        BroadcastContext, BroadcastState, BroadcastStates, CheckpointedFunction, FunctionContext,
+        FunctionInitializationContext, FunctionSnapshotContext, JoinContext, KeyedBroadcastProcessFunction,
+        KeyedCoProcessFunction, KeyedProcessFunction, OperatorListState, OutputTag, ProcessContext, ProcessFunction,
+        ProcessWindowFunction, ReadOnlyContext, TimestampedCollector, WindowContext,
     },
     state::{
         AggregateFunction, AggregatingStateDescriptor, CleanupRun, Key, KeyRef, ListStateDescriptor,

@@ -102,7 +102,7 @@ impl Job {
         let directory = self.directory().unwrap_or_default();
         let outputs = self.pipeline.sinks.iter().filter_map(|sink| match &sink.kind {
             SinkKind::File(file) => Some(file.path.as_str()),
-            SinkKind::Print | SinkKind::Discard => None,
+            SinkKind::Print | SinkKind::Trace { .. } | SinkKind::Discard => None,
         });
         let outputs: Vec<&str> = outputs.collect();
         eprint!("  hint: to run it once more, give it another `name`, or move {} away", directory.display());

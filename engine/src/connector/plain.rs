@@ -8,7 +8,12 @@ use std::{
 use async_trait::async_trait;
 
 use super::SinkContext;
-use crate::{codec::Data, error::Result, record::Batch, record::StreamRecord};
+use crate::{
+    codec::Data,
+    error::Result,
+    record::{Batch, StreamRecord},
+    time::Timestamp,
+};
 
 /// A sink that writes at once: at least once at best.
 #[async_trait]
@@ -24,6 +29,12 @@ pub trait PlainSink: Send + 'static {
 
     /// Writes records.
     async fn write(&mut self, batch: Batch<Self::In>) -> Result<()>;
+
+    /// The watermark has reached the sink, after the records that it released (Flink `SinkWriter.writeWatermark`).
+    async fn write_watermark(&mut self, watermark: Timestamp) -> Result<()> {
+        let _ = watermark;
+        Ok(())
+    }
 
     /// Everything written so far must have reached its destination: a checkpoint is being taken, or the job ends.
     async fn flush(&mut self) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Messages between the job manager and a task manager.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +35,8 @@ pub struct SubtaskRestore {
     pub directory: String,
     /// Per operator, what this subtask restores.
     pub operators: BTreeMap<OperatorUid, StateHandle>,
+    /// Per operator with union state, what all its subtasks kept, in their order.
+    pub union: BTreeMap<OperatorUid, Vec<StateHandle>>,
 }
 
 /// One subtask to run.
@@ -130,6 +132,8 @@ pub struct Acknowledgement {
     pub checkpoint_id: CheckpointId,
     /// Where the state of each operator is.
     pub operators: BTreeMap<OperatorUid, StateHandle>,
+    /// The operators of which every subtask restores the lists of all.
+    pub union: BTreeSet<OperatorUid>,
 }
 
 /// From a task manager.

@@ -3,15 +3,18 @@
 //! State is reached through handles that a function gets when it is opened ([`StateRegistry`]), and only with the
 //! context of a call, which always has a key: access outside a key does not compile.
 
-use super::{AsyncSnapshot, Collector, Operator, OperatorContext, OperatorSnapshot};
+use super::{
+    AsyncSnapshot, Collector, Operator, OperatorContext, OperatorSnapshot,
+    keyed_runtime::{KeyedRuntime, OPENED, ProcessContext},
+};
 use crate::{
-    backend::{KeyedContext, KeyedStateBackend, StateAccess, StateRegistry},
+    backend::StateRegistry,
     codec::Data,
     error::Result,
     id::CheckpointId,
     record::{Batch, StreamRecord},
     state::{Key, KeySelector},
-    time::{TimeDomain, Timer, TimerService, Timestamp},
+    time::{TimeDomain, Timestamp},
 };
 
 /// A function that keeps state per key and can be reminded by timers.
@@ -52,114 +55,17 @@ pub trait KeyedProcessFunction: Send + 'static {
     }
 }
 
-/// What a function can see and do while it handles a value or a timer of one key.
-pub struct ProcessContext<'a, K, Out> {
-    backend: &'a mut KeyedStateBackend<K>,
-    timers: &'a mut TimerService<K, ()>,
-    out: &'a mut Collector<Out>,
-    key: &'a K,
-    timestamp: Timestamp,
-    /// The event time of what is emitted.
-    event_time: Timestamp,
-    processing_time: Timestamp,
-}
-
-impl<K: Key, Out> ProcessContext<'_, K, Out> {
-    /// The key.
-    pub fn key(&self) -> &K {
-        self.key
-    }
-
-    /// The timestamp of the value, or what the timer was registered for.
-    pub fn timestamp(&self) -> Timestamp {
-        self.timestamp
-    }
-
-    /// The watermark that the operator has come to.
-    pub fn watermark(&self) -> Timestamp {
-        self.timers.watermark()
-    }
-
-    /// The processing time, as last told to the operator.
-    pub fn processing_time(&self) -> Timestamp {
-        self.processing_time
-    }
-
-    /// Emits a value with the timestamp of the value or event-time timer; a processing-time timer gives it none.
-    pub fn collect(&mut self, value: Out) {
-        self.out.collect(StreamRecord { value, timestamp: self.event_time });
-    }
-
-    /// Asks for a call of `on_timer` for this key. Asking twice is asking once.
-    pub fn register_timer(&mut self, domain: TimeDomain, timestamp: Timestamp) {
-        self.timers.register(domain, timestamp, self.key, &());
-    }
-
-    /// Takes that back.
-    pub fn delete_timer(&mut self, domain: TimeDomain, timestamp: Timestamp) {
-        self.timers.delete(domain, timestamp, self.key, &());
-    }
-}
-
-impl<K: Key, Out> KeyedContext<()> for ProcessContext<'_, K, Out> {
-    type Key = K;
-
-    #[inline]
-    fn access(&mut self) -> StateAccess<'_, K, ()> {
-        StateAccess { backend: self.backend, key: self.key, namespace: &(), processing_time: self.processing_time }
-    }
-}
-
 /// Runs a [`KeyedProcessFunction`].
 pub struct KeyedProcessOperator<S, F: KeyedProcessFunction> {
     key_selector: S,
     function: F,
-    running: Option<Running<F::Key>>,
+    running: Option<KeyedRuntime<F::Key>>,
 }
-
-struct Running<K> {
-    backend: KeyedStateBackend<K>,
-    timers: TimerService<K, ()>,
-    processing_time: Timestamp,
-}
-
-const OPENED: &str = "an operator is opened before anything else";
 
 impl<S: KeySelector<F::In, Key = F::Key>, F: KeyedProcessFunction> KeyedProcessOperator<S, F> {
     /// An operator that calls `function` with the key that `key_selector` finds.
     pub fn new(key_selector: S, function: F) -> Self {
         Self { key_selector, function, running: None }
-    }
-
-    fn fire(
-        &mut self,
-        domain: TimeDomain,
-        out: &mut Collector<F::Out>,
-        mut pop: impl FnMut(&mut TimerService<F::Key, ()>) -> Option<Timer<F::Key, ()>>,
-    ) -> Result<()> {
-        let running = self.running.as_mut().expect(OPENED);
-        while let Some(timer) = pop(&mut running.timers) {
-            let mut context = running.context(&timer.key, timer.timestamp, out);
-            if domain == TimeDomain::ProcessingTime {
-                // The time of a machine's clock is no event time.
-                context.event_time = Timestamp::MIN;
-            }
-            self.function.on_timer(domain, &mut context)?;
-        }
-        Ok(())
-    }
-}
-
-impl<K: Key> Running<K> {
-    fn context<'a, Out>(
-        &'a mut self,
-        key: &'a K,
-        timestamp: Timestamp,
-        out: &'a mut Collector<Out>,
-    ) -> ProcessContext<'a, K, Out> {
-        let Self { backend, timers, processing_time } = self;
-        let processing_time = *processing_time;
-        ProcessContext { backend, timers, out, key, timestamp, event_time: timestamp, processing_time }
     }
 }
 
@@ -168,45 +74,41 @@ impl<S: KeySelector<F::In, Key = F::Key>, F: KeyedProcessFunction> Operator for 
     type Out = F::Out;
 
     fn open(&mut self, context: &OperatorContext, restored: Option<OperatorSnapshot>) -> Result<()> {
-        let mut backend = KeyedStateBackend::open(context, restored)?;
-        let timers = backend.timers()?;
-        self.function.open(&mut StateRegistry::new(&mut backend))?;
-        self.running = Some(Running { backend, timers, processing_time: context.processing_time });
+        let mut running = KeyedRuntime::open(context, restored)?;
+        self.function.open(&mut running.registry())?;
+        self.running = Some(running);
         Ok(())
     }
 
     fn set_processing_time(&mut self, now: Timestamp) {
-        self.running.as_mut().expect(OPENED).processing_time = now;
+        self.running.as_mut().expect(OPENED).set_processing_time(now);
     }
 
     fn process(&mut self, batch: Batch<F::In>, out: &mut Collector<F::Out>) -> Result<()> {
         let running = self.running.as_mut().expect(OPENED);
         for StreamRecord { value, timestamp } in batch {
             let key = self.key_selector.key(&value).into_owned();
-            running.backend.begin_record(running.processing_time)?;
-            let mut context = running.context(&key, timestamp, out);
-            self.function.process_element(value, &mut context)?;
+            self.function.process_element(value, &mut running.begin_record(&key, timestamp, out)?)?;
         }
         Ok(())
     }
 
     fn advance_watermark(&mut self, watermark: Timestamp, out: &mut Collector<F::Out>) -> Result<()> {
-        self.running.as_mut().expect(OPENED).timers.set_watermark(watermark);
-        self.fire(TimeDomain::EventTime, out, TimerService::pop_due_event_time)
+        let running = self.running.as_mut().expect(OPENED);
+        running.advance_watermark(watermark, out, |domain, context| self.function.on_timer(domain, context))
     }
 
     fn processing_time_deadline(&self) -> Option<Timestamp> {
-        self.running.as_ref().and_then(|running| running.timers.processing_time_deadline())
+        self.running.as_ref().and_then(KeyedRuntime::processing_time_deadline)
     }
 
     fn advance_processing_time(&mut self, now: Timestamp, out: &mut Collector<F::Out>) -> Result<()> {
-        self.running.as_mut().expect(OPENED).processing_time = now;
-        self.fire(TimeDomain::ProcessingTime, out, |timers| timers.pop_due_processing_time(now))
+        let running = self.running.as_mut().expect(OPENED);
+        running.advance_processing_time(now, out, |domain, context| self.function.on_timer(domain, context))
     }
 
     fn snapshot(&mut self, _checkpoint_id: CheckpointId) -> Result<AsyncSnapshot> {
-        let running = self.running.as_mut().expect(OPENED);
-        Ok(running.backend.snapshot_with_timers(&running.timers)?)
+        self.running.as_mut().expect(OPENED).snapshot()
     }
 }
 

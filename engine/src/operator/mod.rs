@@ -3,28 +3,52 @@
 //! An operator is typed; a chain of operators is a sequence of erased ones that hand batches to each other.
 //! All of an operator's work is synchronous: it computes. Input and output belong to the task's shell.
 
+mod broadcast_process;
+mod broadcast_state;
 mod chain;
+mod checkpointed;
+mod co_map;
+mod co_process;
 mod erased;
 mod filter;
 mod flat_map;
+mod interval_join;
 mod keyed_process;
 mod keyed_reduce;
+mod keyed_runtime;
 mod map;
+mod operator_state;
+mod process;
 mod side_output;
+mod tagged;
 #[cfg(test)]
 mod test_harness;
 mod timestamped_collector;
 mod two_input;
 mod window;
 
+pub use broadcast_process::{
+    BroadcastContext, KeyedBroadcastProcessFunction, KeyedBroadcastProcessOperator, ReadOnlyContext,
+};
+pub use broadcast_state::{BroadcastState, BroadcastStates, ReadBroadcastState, WriteBroadcastState};
 pub use chain::{ChainOutput, OperatorChain};
+pub use checkpointed::{
+    CheckpointedFunction, FunctionInitializationContext, FunctionSnapshotContext, FunctionState, FunctionStateSetup,
+};
+pub use co_map::{CoFlatMapOperator, CoMapOperator};
+pub use co_process::{KeyedCoProcessFunction, KeyedCoProcessOperator};
 pub use erased::{Emitted, ErasedOperator, erase, erase_two_input};
 pub use filter::FilterOperator;
 pub use flat_map::FlatMapOperator;
-pub use keyed_process::{KeyedProcessFunction, KeyedProcessOperator, ProcessContext};
+pub use interval_join::{IntervalJoinOperator, JOIN_BUFFERS, JoinContext, JoinFunction, JoinInterval};
+pub use keyed_process::{KeyedProcessFunction, KeyedProcessOperator};
 pub use keyed_reduce::{KeyedReduceOperator, REDUCED};
+pub use keyed_runtime::ProcessContext;
 pub use map::MapOperator;
+pub use operator_state::{OperatorListState, OperatorStateAccess, OperatorStateStore};
+pub use process::{FunctionContext, ProcessFunction, ProcessOperator};
 pub use side_output::OutputTag;
+pub use tagged::{Tagged, TaggedKey};
 pub use timestamped_collector::TimestampedCollector;
 pub use two_input::{Input, TwoInputOperator};
 pub use window::{
@@ -121,6 +145,8 @@ pub struct OperatorContext {
     pub max_parallelism: u32,
     /// Where keyed state lives.
     pub state_backend: StateBackend,
+    /// The checkpoint that the job was restored from.
+    pub restored_checkpoint_id: Option<CheckpointId>,
     /// The processing time as the operator is opened.
     pub processing_time: Timestamp,
     /// States facts about the subtask.

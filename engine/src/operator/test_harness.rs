@@ -5,8 +5,11 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use super::{AsyncSnapshot, Collector, KeyedSnapshot, Operator, OperatorContext, OperatorSnapshot};
+use super::{
+    AsyncSnapshot, Collector, KeyedSnapshot, Operator, OperatorContext, OperatorSnapshot, OutputTag, TwoInputOperator,
+};
 use crate::{
+    codec::Data,
     config::StateBackend,
     event::{Directive, Fact, NoObserver, Observer, Reporter, Subject},
     id::{Attempt, CheckpointId, OperatorUid},
@@ -41,6 +44,7 @@ pub(super) fn context_observed(instance: ParallelInstance, observer: Arc<dyn Obs
         parallelism: instance.parallelism,
         max_parallelism: MAX_PARALLELISM,
         state_backend: StateBackend::default(),
+        restored_checkpoint_id: None,
         processing_time: Timestamp(0),
         reporter: Reporter::new(Subject::node("test"), Attempt(0), observer),
     }
@@ -83,4 +87,51 @@ pub(super) fn merged(snapshots: Vec<OperatorSnapshot>) -> OperatorSnapshot {
         }
     }
     OperatorSnapshot { keyed, ..OperatorSnapshot::default() }
+}
+
+/// The only subtask of an operator with two inputs.
+pub(super) struct TwoInputHarness<O: TwoInputOperator> {
+    operator: O,
+    out: Collector<O::Out>,
+}
+
+impl<O: TwoInputOperator> TwoInputHarness<O> {
+    pub(super) fn open(operator: O, restored: Option<OperatorSnapshot>) -> Self {
+        Self::open_at(ParallelInstance { index: 0, parallelism: 1 }, operator, restored)
+    }
+
+    pub(super) fn open_at(instance: ParallelInstance, mut operator: O, restored: Option<OperatorSnapshot>) -> Self {
+        operator.open(&context(instance), restored).unwrap();
+        Self { operator, out: Collector::default() }
+    }
+
+    pub(super) fn first(&mut self, batch: Batch<O::First>) -> Batch<O::Out> {
+        self.operator.process_first(batch, &mut self.out).unwrap();
+        self.out.take()
+    }
+
+    pub(super) fn second(&mut self, batch: Batch<O::Second>) -> Batch<O::Out> {
+        self.operator.process_second(batch, &mut self.out).unwrap();
+        self.out.take()
+    }
+
+    pub(super) fn advance(&mut self, watermark: i64) -> Batch<O::Out> {
+        self.operator.advance_watermark(Timestamp(watermark), &mut self.out).unwrap();
+        self.out.take()
+    }
+
+    pub(super) fn advance_processing_time(&mut self, now: i64) -> Batch<O::Out> {
+        self.operator.advance_processing_time(Timestamp(now), &mut self.out).unwrap();
+        self.out.take()
+    }
+
+    /// What was emitted under a tag since the last call for any.
+    pub(super) fn side_output<T: Data>(&mut self, tag: &OutputTag<T>) -> Batch<T> {
+        let sides = self.out.take_side_outputs();
+        sides.into_iter().find(|(name, _)| name == tag.name()).map_or_else(Vec::new, |(_, batch)| batch.into_typed())
+    }
+
+    pub(super) fn snapshot(&mut self) -> OperatorSnapshot {
+        self.operator.snapshot(CheckpointId(1)).unwrap()().unwrap()
+    }
 }

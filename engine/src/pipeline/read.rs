@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use super::{
+    case::Case,
     file::PipelineFile,
     locate,
     model::Pipeline,
@@ -36,11 +37,14 @@ impl Pipeline {
         checked(file).map_err(|problems| document.locate(&problems, locate::in_toml))
     }
 
-    /// Reads and checks a pipeline in JSON. `file_name` is for messages.
+    /// Reads and checks a pipeline in JSON, or the pipeline that a [`Case`] means. `file_name` is for messages.
     ///
     /// # Errors
     /// As for [`Pipeline::from_text`].
     pub fn from_json(file_name: &str, text: &str) -> Result<Self> {
+        if Case::is_case(text) {
+            return Ok(Case::from_json(file_name, text)?.pipeline);
+        }
         let document = Document { file_name, text };
         let file: PipelineFile = serde_json::from_str(text).map_err(|error| {
             let full = error.to_string();

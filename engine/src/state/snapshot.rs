@@ -120,6 +120,12 @@ pub struct OperatorSnapshot {
     pub keyed: KeyedSnapshot,
     /// Operator state by name.
     pub lists: BTreeMap<String, ListSnapshot>,
+    /// Bytes that a function keeps for itself, in pieces that stay whole (Flink's raw operator state).
+    pub raw: Vec<Vec<u8>>,
+    /// Bytes that a function keeps for itself, by key group (Flink's raw keyed state).
+    pub raw_keyed: BTreeMap<u16, Vec<u8>>,
+    /// Broadcast state by name: encoded keys and values, sorted. It is the same in every subtask.
+    pub broadcast: BTreeMap<String, Vec<(Vec<u8>, Vec<u8>)>>,
 }
 
 /// The second half of a snapshot: everything that needs not hold up records, such as encoding.

@@ -11,7 +11,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     operator::{ListMode, ListSnapshot, OperatorSnapshot},
     planted,
-    record::{AnyBatch, Batch},
+    record::{AnyBatch, Batch, StopMode},
     time::{
         PlacedWatermark, SplitProgress, SplitWatermarks, Timestamp, WatermarkGenerator, WatermarkMultiplexer,
         WatermarkOutput, WatermarkStrategy,
@@ -40,6 +40,12 @@ pub trait ErasedSource: Send {
     fn expects_periodic_emit(&self) -> bool;
     /// The splits with their positions: what was read up to here, and nothing after it.
     fn snapshot(&self) -> OperatorSnapshot;
+    /// A checkpoint is complete (Flink `SourceReader.notifyCheckpointComplete`).
+    fn notify_complete(&mut self) {}
+    /// What the end of the source means to those behind it.
+    fn stop_mode(&self) -> StopMode {
+        StopMode::Drain
+    }
 }
 
 /// Makes the source of one subtask.

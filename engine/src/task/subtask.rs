@@ -195,14 +195,18 @@ impl Subtask {
             parallelism,
             max_parallelism,
             state_backend: self.state_backend(),
+            restored_checkpoint_id: checkpoint_id,
             processing_time: self.env.now(),
             reporter: self.reporter.clone(),
         };
         self.chain.open(&context, snapshots)?;
-        if let Some((_, sink)) = &mut self.sink {
+        if let Some((uid, sink)) = &mut self.sink {
             let context = SinkContext {
                 env: self.env.clone(),
                 file_system: self.file_system.clone(),
+                uid: uid.clone(),
+                restored_checkpoint_id: checkpoint_id,
+                max_parallelism,
                 subtask_index: subtask.index,
                 parallelism,
                 attempt: self.execution.attempt,
@@ -342,9 +346,12 @@ impl Subtask {
             self.emit_source_watermark(now).await?;
         }
         if self.source_status == ReadStatus::Ended {
-            self.on_status(WatermarkStatus::Active)?;
-            self.advance_watermark(Timestamp::MAX).await?;
-            self.end_data(StopMode::Drain).await?;
+            let mode = self.source.as_ref().map_or(StopMode::Drain, |(_, source)| source.stop_mode());
+            if mode == StopMode::Drain {
+                self.on_status(WatermarkStatus::Active)?;
+                self.advance_watermark(Timestamp::MAX).await?;
+            }
+            self.end_data(mode).await?;
         }
         if readable {
             // The mailbox and the other tasks come first again after each batch.
@@ -462,7 +469,8 @@ impl Subtask {
                 (ChainOutput::Side { operator, tag, batch }, _) => {
                     self.outputs.emit_side(operator, &tag, &batch).map_err(receiver_gone)?;
                 }
-                (ChainOutput::Watermark(watermark), _) => {
+                (ChainOutput::Watermark(watermark), Some((_, sink))) => sink.write_watermark(watermark).await?,
+                (ChainOutput::Watermark(watermark), None) => {
                     self.outputs.broadcast(&StreamElement::Watermark(watermark)).map_err(receiver_gone)?;
                 }
             }
@@ -487,7 +495,11 @@ impl Subtask {
         if let Some((_, sink)) = &mut self.sink {
             sink.notify_complete(checkpoint_id).await?;
         }
-        self.chain.notify_complete(checkpoint_id)
+        self.chain.notify_complete(checkpoint_id)?;
+        if let Some((_, source)) = &mut self.source {
+            source.notify_complete();
+        }
+        Ok(())
     }
 
     async fn finish(&mut self) -> Result<()> {

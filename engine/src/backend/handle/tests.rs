@@ -24,6 +24,7 @@ fn open(keyed: KeyedSnapshot) -> Backend {
         parallelism: 1,
         max_parallelism: 8,
         state_backend: StateBackend::default(),
+        restored_checkpoint_id: None,
         processing_time: Timestamp(0),
         reporter: Reporter::new(Subject::node("test"), Attempt(0), Arc::new(NoObserver)),
     };

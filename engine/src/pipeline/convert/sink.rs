@@ -14,7 +14,7 @@ pub(super) fn convert_sink(
     place: &Place,
 ) -> Result<Sink, Problem> {
     const COMMON: [&str; 3] = ["name", "input", "parallelism"];
-    let table = Table::new(place, "sink", "type", file.kind.as_deref(), &["file", "print", "discard"])?;
+    let table = Table::new(place, "sink", "type", file.kind.as_deref(), &["file", "print", "trace", "discard"])?;
     let present = file.present();
     let kind = match table.kind {
         "file" => {
@@ -28,6 +28,10 @@ pub(super) fn convert_sink(
         "print" => {
             table.only(present, &COMMON, &[])?;
             SinkKind::Print
+        }
+        "trace" => {
+            table.only(present, &COMMON, &["label"])?;
+            SinkKind::Trace { label: file.label }
         }
         _ => {
             table.only(present, &COMMON, &[])?;
@@ -49,6 +53,7 @@ impl From<Sink> for SinkFile {
                 ..Self::default()
             },
             SinkKind::Print => Self { kind: Some("print".into()), ..Self::default() },
+            SinkKind::Trace { label } => Self { kind: Some("trace".into()), label, ..Self::default() },
             SinkKind::Discard => Self { kind: Some("discard".into()), ..Self::default() },
         };
         file.name = Some(sink.name);

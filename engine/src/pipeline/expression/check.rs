@@ -27,6 +27,7 @@ pub(crate) enum Typed {
     Negate { operand: Box<Typed>, position: usize },
     Absolute { operand: Box<Typed>, position: usize },
     Coalesce(Box<[Typed]>),
+    NullIf(Box<[Typed; 2]>),
     Least(Box<[Typed]>),
     Greatest(Box<[Typed]>),
     Concat(Box<[Typed]>),
@@ -63,7 +64,8 @@ pub(crate) struct Checked {
     pub(crate) nullability: Nullability,
 }
 
-const FUNCTIONS: [&str; 9] = ["coalesce", "min", "max", "abs", "floor_mod", "concat", "text", "int", "float"];
+const FUNCTIONS: [&str; 10] =
+    ["coalesce", "nullif", "min", "max", "abs", "floor_mod", "concat", "text", "int", "float"];
 
 /// Binds a syntax tree to a schema.
 pub(crate) fn check(text: &str, node: &SyntaxNode, schema: &Schema) -> Result<Checked, ExpressionError> {
@@ -237,6 +239,11 @@ impl Checker<'_> {
                 let (operands, field_type, _) = self.alike(checked, function)?;
                 Ok(Checked { typed: Typed::Coalesce(operands.into()), field_type, nullability })
             }
+            ("nullif", [_, _]) => {
+                let (operands, field_type, _) = self.alike(self.check_all(&nodes)?, function)?;
+                let typed = Typed::NullIf(pair(operands));
+                Ok(Checked { typed, field_type, nullability: Nullability::Nullable })
+            }
             ("min" | "max", [_, _, ..]) => {
                 let (operands, field_type, nullability) = self.alike(self.check_all(&nodes)?, function)?;
                 let operands = operands.into();
@@ -291,7 +298,7 @@ impl Checker<'_> {
         let expected = match function {
             "coalesce" | "concat" => "at least 1 argument",
             "min" | "max" => "at least 2 arguments",
-            "floor_mod" => "2 arguments",
+            "floor_mod" | "nullif" => "2 arguments",
             _ => "1 argument",
         };
         self.error(span, format!("`{function}` takes {expected}, found {found}"))

@@ -39,6 +39,10 @@ pub(crate) fn evaluate(node: &Typed, row: &Row) -> Result<Datum> {
             arithmetic_on_one(evaluate(operand, row)?, i64::checked_abs, f64::abs).map_err(at(*position))?
         }
         Typed::Coalesce(operands) => coalesce(operands, row)?,
+        Typed::NullIf(operands) => {
+            let (value, null) = (evaluate(&operands[0], row)?, evaluate(&operands[1], row)?);
+            if value == null { Datum::Null } else { value }
+        }
         Typed::Least(operands) => extreme(operands, row, |next, best| next < best)?,
         Typed::Greatest(operands) => extreme(operands, row, |next, best| next > best)?,
         Typed::Concat(operands) => concat(operands, row)?,

@@ -12,9 +12,9 @@
 //! | | |
 //! |---|---|
 //! | literals | `42` `2.5` `'it''s'` `true` `false` |
-//! | fields | `name`, or `` `any name` `` in back quotes |
+//! | fields | `name`, `a.name`, or `` `any name` `` in back quotes |
 //! | operators, binding tighter downwards | `or` · `and` · `not` · `= <> != < <= > >=`, `is null`, `is not null` · `+ -` · `* / %` · `-` |
-//! | functions | `coalesce(a, b, …)` `min(a, b, …)` `max(a, b, …)` `abs(x)` `floor_mod(a, b)` `concat(t, …)` `text(x)` `int(x)` `float(x)` |
+//! | functions | `coalesce(a, b, …)` `nullif(a, b)` `min(a, b, …)` `max(a, b, …)` `abs(x)` `floor_mod(a, b)` `concat(t, …)` `text(x)` `int(x)` `float(x)` |
 //!
 //! The text means what it means in SQL, so that it can become Flink SQL: null in, null out, except for `is null`,
 //! `coalesce`, and the three-valued `and` and `or`; integer division and `%` truncate towards zero; an integer that meets a

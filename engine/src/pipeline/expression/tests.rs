@@ -213,7 +213,7 @@ fn malformed_texts_are_explained() {
     unknown function `mni` (at byte 0)
           mni(1, 2)
           ^^^
-          hint: did you mean `min`? functions: coalesce, min, max, abs, floor_mod, concat, text, int, float
+          hint: did you mean `min`? functions: coalesce, nullif, min, max, abs, floor_mod, concat, text, int, float
     unknown function `sum` (at byte 0)
           sum(a)
           ^^^

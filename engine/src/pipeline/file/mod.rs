@@ -222,6 +222,7 @@ options! {
         path: String,
         format: Format,
         delivery: Delivery,
+        label: String,
     }
 }
 

@@ -29,6 +29,11 @@ pub enum SinkKind {
     File(FileSink),
     /// Standard output, one line per record, with the subtask's index.
     Print,
+    /// Standard output, one JSON object per record and per watermark, in the order in which they reach a subtask.
+    Trace {
+        /// Written with each record, as `out`; tells the sinks of a pipeline apart.
+        label: Option<String>,
+    },
     /// Nothing.
     Discard,
 }

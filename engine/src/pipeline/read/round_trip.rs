@@ -292,6 +292,7 @@ fn sink_kind() -> impl Strategy<Value = SinkKind> {
     prop_oneof![
         Just(SinkKind::Print),
         Just(SinkKind::Discard),
+        prop::option::of(text()).prop_map(|label| SinkKind::Trace { label }),
         (text(), any::<bool>(), any::<bool>()).prop_map(|(path, json, once)| {
             let format = if json { Format::Json } else { Format::Csv };
             let delivery = if once { Delivery::ExactlyOnce } else { Delivery::AtLeastOnce };

@@ -8,7 +8,13 @@
 //! ```
 //! Flink `JobMaster`, `CheckpointCoordinator`, `DefaultScheduler`.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, task::Poll, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 mod checkpoints;
 mod execution;
@@ -91,6 +97,8 @@ pub struct JobManager {
     members: BTreeMap<TaskManagerId, Member>,
     /// State that was acknowledged for checkpoints under way.
     states: BTreeMap<CheckpointId, BTreeMap<SubtaskId, BTreeMap<OperatorUid, StateHandle>>>,
+    /// The operators of which such state has lists for every subtask.
+    unions: BTreeMap<CheckpointId, BTreeSet<OperatorUid>>,
     triggered_at: BTreeMap<CheckpointId, Timestamp>,
     /// Why a subtask could not take part in a checkpoint, in its own words.
     last_decline: Option<(CheckpointId, String)>,
@@ -288,6 +296,7 @@ impl JobManager {
             sessions: BTreeMap::new(),
             members: BTreeMap::new(),
             states: BTreeMap::new(),
+            unions: BTreeMap::new(),
             last_decline: None,
             triggered_at: BTreeMap::new(),
             restore: None,
@@ -374,6 +383,7 @@ impl JobManager {
         match result {
             Ok(()) => {
                 self.states.remove(&checkpoint_id);
+                self.unions.remove(&checkpoint_id);
                 self.tell_coordinator(CoordinatorInput::Stored { checkpoint_id }).await;
             }
             Err(error) => {

@@ -4,7 +4,11 @@
 //! complete checkpoint 2, commits, and dies with a transaction open. Attempt 2 restores checkpoint 1, takes checkpoint 3
 //! after the last record and ends.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    time::Duration,
+};
 
 use tidegate::{
     Timestamp, codec,
@@ -189,6 +193,7 @@ impl Run {
                 triggered_at: Timestamp(0),
                 max_parallelism: 128,
                 subtasks: BTreeMap::new(),
+                union: BTreeSet::new(),
             }),
             state: BTreeMap::from([(
                 SubtaskId { vertex: VertexId(0), index: 0 },
