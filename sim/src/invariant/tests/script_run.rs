@@ -24,7 +24,7 @@ use crate::{
     scenario::Plan,
     seed::Seed,
     trace::Keep,
-    workload::{CHECKPOINTS, JOB_ID, OUTPUT, Shape, Workload},
+    workload::{CHECKPOINTS, Fixed, JOB_ID, OUTPUT, Shape, Workload},
 };
 
 const STAGE: &str = "stage";
