@@ -74,6 +74,7 @@ fn context(state_backend: StateBackend) -> OperatorContext {
         parallelism: 1,
         max_parallelism: 128,
         state_backend,
+        restored_checkpoint_id: None,
         processing_time: Timestamp(0),
         reporter: Reporter::new(Subject::node("bench"), Attempt(0), Arc::new(NoObserver)),
     }

@@ -114,7 +114,9 @@ pub fn shrink(plan: &Plan, signature: &str) -> Plan {
         |plan| plan.workload.skewed = false,
         |plan| plan.workload.records = (plan.workload.records / 2).max(2),
     ];
-    for simplify in simplifications {
+    // Of a generated pipeline the numbers that it was drawn from say nothing any more.
+    let of_numbers = if smallest.workload.generated.is_some() { 2 } else { simplifications.len() };
+    for simplify in &simplifications[..of_numbers] {
         loop {
             let mut candidate = smallest.clone();
             simplify(&mut candidate);
@@ -124,7 +126,28 @@ pub fn shrink(plan: &Plan, signature: &str) -> Plan {
             smallest = candidate;
         }
     }
+    shrink_generated(&mut smallest, fails);
     smallest
+}
+
+/// Most runs that are spent on shrinking a generated pipeline.
+const GENERATED_RUNS_MAX: usize = 400;
+
+/// Takes the first simpler pipeline that still fails, as long as there is one.
+fn shrink_generated(smallest: &mut Plan, fails: impl Fn(&Plan) -> bool) {
+    let mut runs = 0;
+    while let Some(generated) = &smallest.workload.generated {
+        let simpler = generated.simpler().into_iter().find_map(|simpler| {
+            let mut candidate = smallest.clone();
+            candidate.workload.generated = Some(Box::new(simpler));
+            runs += 1;
+            (runs <= GENERATED_RUNS_MAX && fails(&candidate)).then_some(candidate)
+        });
+        match simpler {
+            Some(candidate) => *smallest = candidate,
+            None => return,
+        }
+    }
 }
 
 /// Runs a plan with and without each of its faults: which of them the failure needs.

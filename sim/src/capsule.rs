@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::scenario::Plan;
 
 /// A run to be replayed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Capsule {
     /// The commit that it was found at.

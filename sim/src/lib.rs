@@ -14,6 +14,7 @@ pub mod command;
 pub mod fault;
 pub mod history;
 pub mod invariant;
+pub mod matrix;
 pub mod model;
 mod nemesis;
 mod recorder;

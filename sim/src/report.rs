@@ -6,7 +6,13 @@ use serde::{Deserialize, Serialize};
 use tidegate::event::{Moment, Step};
 
 use crate::{
-    campaign::SeedResult, fault::FaultKind, invariant::InvariantId, run::Verdict, scenario::Scenario, trace::TraceHash,
+    campaign::SeedResult,
+    fault::FaultKind,
+    invariant::InvariantId,
+    run::Verdict,
+    scenario::Scenario,
+    trace::TraceHash,
+    workload::{StageKind, Workload},
 };
 
 /// One line of the report.
@@ -61,6 +67,8 @@ pub struct OutcomeReport {
     pub faults: BTreeMap<String, u64>,
     /// Kinds that never struck.
     pub faults_missing: Vec<String>,
+    /// How often each sort of stage, each backend and each trigger was drawn in generated pipelines.
+    pub drawn: BTreeMap<String, u64>,
 }
 
 /// Adds results up, in whatever order they come.
@@ -68,6 +76,7 @@ pub struct Tally {
     outcomes: Vec<Outcome>,
     hashes: BTreeMap<u64, TraceHash>,
     simulated_ms: u128,
+    drawn: BTreeMap<String, u64>,
 }
 
 impl Tally {
@@ -88,7 +97,7 @@ impl Tally {
             diverged: 0,
             verdict: String::new(),
         });
-        Self { outcomes: outcomes.collect(), hashes: BTreeMap::new(), simulated_ms: 0 }
+        Self { outcomes: outcomes.collect(), hashes: BTreeMap::new(), simulated_ms: 0, drawn: BTreeMap::new() }
     }
 
     /// Adds a result.
@@ -114,8 +123,22 @@ impl Tally {
             *outcome.violations.entry(violation.invariant.name().to_owned()).or_default() += 1;
         }
         outcome.diverged += u64::from(seed.diverged);
+        self.add_drawn(&seed.plan.workload);
         self.hashes.insert(seed.seed, result.hash);
         self.simulated_ms += result.simulated.as_millis();
+    }
+
+    fn add_drawn(&mut self, workload: &Workload) {
+        let Some(generated) = &workload.generated else { return };
+        let mut count = |name: String| *self.drawn.entry(name).or_default() += 1;
+        count(format!("backend {}", workload.backend.name()));
+        for kind in generated.kinds.iter().flat_map(|name| StageKind::named(name)) {
+            count(kind.sort());
+            if let StageKind::Window(window) = kind {
+                count(format!("trigger {}", window.trigger.name()));
+                count(format!("function {}", window.function.name()));
+            }
+        }
     }
 
     /// The report of what was added.
@@ -142,6 +165,7 @@ impl Tally {
             faults_missing: missing.map(|kind| kind.name().to_owned()).collect(),
             outcomes,
             faults,
+            drawn: self.drawn.clone(),
         }
     }
 }
@@ -226,6 +250,12 @@ impl OutcomeReport {
         for kind in FaultKind::ALL {
             let struck = self.faults.get(kind.name()).copied().unwrap_or(0);
             let _ = writeln!(text, "{:width$} {struck:>9}", kind.name());
+        }
+        if !self.drawn.is_empty() {
+            let _ = writeln!(text, "\n{:width$} {:>9}", "generated", "drawn");
+        }
+        for (name, times) in &self.drawn {
+            let _ = writeln!(text, "{name:width$} {times:>9}");
         }
         for outcome in self.outcomes.iter().filter(|outcome| outcome.verdict != "holds") {
             let _ = writeln!(text, "{}: {} {:?}", outcome.scenario, outcome.verdict, outcome.violations);

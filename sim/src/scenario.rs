@@ -9,7 +9,7 @@ use tidegate::event::{Moment, Step};
 use crate::{
     fault::{At, Fault, FaultKind},
     seed::Seed,
-    workload::{Shape, Workload},
+    workload::{Fixed, Shape, Workload},
 };
 
 /// A scenario file.
@@ -38,18 +38,6 @@ pub struct Scenario {
     /// Draws faults of all kinds at all moments instead.
     #[serde(default)]
     pub swarm: Option<Swarm>,
-}
-
-/// Parts of the workload that a scenario sets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Fixed {
-    /// See [`Workload::parallelism`].
-    pub parallelism: Option<u32>,
-    /// See [`Workload::task_managers`].
-    pub task_managers: Option<u32>,
-    /// See [`Workload::inline_threshold_bytes`].
-    pub inline_threshold_bytes: Option<usize>,
 }
 
 /// A disturbance with open choices.
@@ -90,7 +78,7 @@ fn short() -> [u64; 2] {
 }
 
 /// Everything that a run does: all options derived, nothing left open. It is what a capsule holds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
     /// The scenario that it came from.
@@ -110,11 +98,7 @@ impl Scenario {
     /// The run that a seed stands for.
     pub fn plan(&self, seed: u64) -> Plan {
         let root = Seed(seed).child(&self.name);
-        let mut workload = Workload::drawn(self.shape, root);
-        workload.parallelism = self.workload.parallelism.unwrap_or(workload.parallelism);
-        workload.task_managers = self.workload.task_managers.unwrap_or(workload.task_managers);
-        workload.inline_threshold_bytes =
-            self.workload.inline_threshold_bytes.unwrap_or(workload.inline_threshold_bytes);
+        let workload = Workload::drawn(self.shape, &self.workload, root);
         let mut faults: Vec<Fault> = self
             .faults
             .iter()
@@ -259,6 +243,9 @@ pub fn parse(name: &str, text: &str) -> Result<Scenario, String> {
     }
     if scenario.faults.iter().any(|fault| fault.lasts_ms[0] > fault.lasts_ms[1]) {
         return Err("lasts_ms is [least, most]".into());
+    }
+    if let Some(stage) = scenario.workload.unknown_stage() {
+        return Err(format!("there is no kind of stage {stage:?}"));
     }
     Ok(Scenario { name: name.to_owned(), ..scenario })
 }

@@ -15,7 +15,7 @@ use tidegate::{
     connector::{SinkContext, TwoPhaseCommitSink},
     env::Env,
     event::{NoObserver, Reporter, Subject},
-    id::{Attempt, CheckpointId},
+    id::{Attempt, CheckpointId, OperatorUid},
     operator::OperatorSnapshot,
     record::{AnyBatch, Batch, StreamRecord},
     sink::LedgerState,
@@ -156,6 +156,9 @@ impl Subtask {
         let context = SinkContext {
             env: env.clone(),
             file_system: Arc::new(LocalFileSystem::new(env.clone())),
+            uid: OperatorUid("sink".into()),
+            restored_checkpoint_id: None,
+            max_parallelism: 128,
             subtask_index: 0,
             parallelism: 1,
             attempt: Attempt(1),

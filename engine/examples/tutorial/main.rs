@@ -10,6 +10,7 @@
 
 mod averages;
 mod harness;
+mod operator_state;
 mod windows;
 mod word_count;
 
@@ -23,6 +24,7 @@ const PROGRAMS: &[(&str, &str, fn() -> tidegate::Result<Vec<Printed>>)] = &[
     ("map-state", "1.3.3: an average in MapState", averages::map_state_printed),
     ("reducing-state", "1.3.4: an average in ReducingState", averages::reducing_state_printed),
     ("aggregating-state", "1.3.5: all values in AggregatingState", averages::aggregating_state_printed),
+    ("operator-state", "1.4: every two records, in operator ListState", operator_state::printed),
     ("sliding-window", "7.2.1: words of the last 10 s, every 5 s", windows::sliding_printed),
     ("count-window", "7.2.2: the greatest of every five", windows::count_max_printed),
     ("reduce-window", "7.3.1: the sum of every 5 s", windows::reduce_printed),

@@ -26,7 +26,6 @@ pub fn sliding_word_count(said: &[(&str, i64)]) -> Result<Vec<(i64, i64, String,
     };
     let results = harness::run(
         said,
-        1,
         |(_, at): &Said| *at,
         |said| {
             said.key_by(|(word, _): &Said| word.clone())
@@ -103,7 +102,6 @@ pub fn sum_every_five_seconds(numbers: &[(i64, i64)]) -> Result<Vec<(i64, i64)>>
     let numbers = numbers.iter().map(|(at, number)| (1, *number, *at)).collect();
     let results = harness::run(
         numbers,
-        1,
         |(_, _, at): &Timed| *at,
         |numbers| {
             numbers

@@ -3,7 +3,7 @@
 use super::{stream::DataStream, windowed_stream::WindowedStream};
 use crate::{
     codec::Data,
-    operator::{KeyedProcessFunction, KeyedProcessOperator, KeyedReduceOperator},
+    operator::{KeyedProcessFunction, KeyedProcessOperator, KeyedReduceOperator, Operator},
     state::KeySelector,
     window::WindowAssigner,
 };
@@ -35,6 +35,20 @@ impl<T: Data, S: KeySelector<T> + Clone + Sync> KeyedStream<T, S> {
     pub fn reduce(&self, function: impl FnMut(&mut T, T) + Clone + Send + Sync + 'static) -> DataStream<T> {
         let selector = self.selector.clone();
         self.stream.transform("reduce", move || KeyedReduceOperator::new(selector.clone(), function.clone()))
+    }
+
+    /// What finds the keys.
+    pub(crate) fn selector(&self) -> S {
+        self.selector.clone()
+    }
+
+    /// Appends an operator; `make` is called once per subtask and attempt.
+    pub(crate) fn transform<O: Operator<In = T>>(
+        &self,
+        name: &str,
+        make: impl Fn() -> O + Send + Sync + 'static,
+    ) -> DataStream<O::Out> {
+        self.stream.transform(name, make)
     }
 
     /// Groups the records of a key into windows.

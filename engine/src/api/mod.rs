@@ -26,15 +26,18 @@
 
 mod all_windowed_stream;
 mod builder;
+mod co_grouped_streams;
 mod connected_streams;
 mod environment;
 mod evicting_windowed_stream;
 mod joined_streams;
 mod keyed_stream;
+mod process;
 mod stream;
 mod windowed_stream;
 
 pub use all_windowed_stream::{EachCount, NoKey};
+pub use co_grouped_streams::{CoGroup, CoGroupedStreams, WindowedCoGroup};
 pub use connected_streams::{BroadcastConnectedStream, ConnectedStreams, KeyedConnectedStreams};
 pub use environment::StreamEnvironment;
 pub use evicting_windowed_stream::EvictingWindowedStream;
@@ -48,9 +51,10 @@ pub use crate::{
         AggregatingState, KeyedContext, KeyedState, ListState, MapState, ReducingState, StateRegistry, ValueState,
     },
     operator::{
-        BroadcastContext, BroadcastState, BroadcastStates, JoinContext, KeyedBroadcastProcessFunction,
-        KeyedCoProcessFunction, KeyedProcessFunction, OutputTag, ProcessContext, ProcessWindowFunction,
-        ReadOnlyContext, TimestampedCollector, WindowContext,
+        BroadcastContext, BroadcastState, BroadcastStates, CheckpointedFunction, FunctionContext,
+        FunctionInitializationContext, FunctionSnapshotContext, JoinContext, KeyedBroadcastProcessFunction,
+        KeyedCoProcessFunction, KeyedProcessFunction, OperatorListState, OutputTag, ProcessContext, ProcessFunction,
+        ProcessWindowFunction, ReadOnlyContext, TimestampedCollector, WindowContext,
     },
     state::{
         AggregateFunction, AggregatingStateDescriptor, CleanupRun, Key, KeyRef, ListStateDescriptor,

@@ -161,7 +161,7 @@ impl<T: Data> DataStream<T> {
         self.add_sink(name, task::two_phase_commit_sink(make))
     }
 
-    fn add_sink(&self, name: &str, factory: SinkFactory) -> StreamSink {
+    pub(super) fn add_sink(&self, name: &str, factory: SinkFactory) -> StreamSink {
         let node = self.add(name, Code::Sink(factory));
         StreamSink { builder: self.builder.clone(), node }
     }

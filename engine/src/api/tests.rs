@@ -1,6 +1,9 @@
 //! Graphs that are not a line: side outputs, two inputs. Each runs as a job in this process.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use super::*;
 use crate::{
@@ -221,4 +224,183 @@ fn punctuated_watermarks_reach_the_operator_between_the_records() {
     let in_time = Gathered::of(&in_time, "gathered");
     run(&job).unwrap();
     assert_eq!(in_time.values(), [5, 10, 11, 20, 21]);
+}
+
+type Event = (String, i64, i64);
+
+/// Events of a key, a number and a time.
+fn events(events: &[(&str, i64, i64)]) -> CollectionSource<Event> {
+    CollectionSource::new(events.iter().map(|(key, number, at)| ((*key).to_owned(), *number, *at)).collect())
+}
+
+fn by_time() -> WatermarkStrategy<Event> {
+    WatermarkStrategy::for_bounded_out_of_orderness(Duration::from_secs(60))
+        .with_timestamp_assigner(|event: &Event| Timestamp(event.2))
+}
+
+fn timed<T: Clone>(records: Batch<T>) -> Vec<(T, i64)> {
+    records.into_iter().map(|record| (record.value, record.timestamp.0)).collect()
+}
+
+/// The case `window-join` of real Flink.
+#[test]
+fn a_window_join_pairs_the_records_of_a_key_and_window() {
+    let job = environment(2);
+    let left =
+        job.from_source("left", events(&[("a", 1, 100), ("a", 2, 200), ("b", 5, 100), ("a", 3, 1000)]), by_time());
+    let right = job.from_source("right", events(&[("a", 10, 900), ("a", 20, 1100)]), by_time());
+    let windows = TumblingWindows::of(Duration::from_secs(1)).unwrap();
+    let grouped = left.co_group(&right).on(|left| left.0.clone(), |right| right.0.clone()).window(windows);
+    let joined = grouped.join(|left, right| (left.1, right.1));
+    let counted = grouped.apply(|key, _window, left, right, out| {
+        out.collect((key.clone(), left.len(), right.len()));
+        Ok(())
+    });
+    let (joined, counted) = (Gathered::of(&joined, "joined"), Gathered::of(&counted, "counted"));
+    run(&job).unwrap();
+    let mut pairs = timed(joined.records());
+    pairs.sort_unstable();
+    assert_eq!(pairs, [((1, 10), 999), ((2, 10), 999), ((3, 20), 1999)]);
+    let text = |(key, left, right): &(&str, usize, usize)| ((*key).to_owned(), *left, *right);
+    let expected: Vec<_> = [("a", 1, 1), ("a", 2, 1), ("b", 1, 0)].iter().map(text).collect();
+    assert_eq!(counted.sorted(), expected);
+}
+
+/// The case `interval-join` of real Flink without its late records, in whatever order the two inputs are read.
+#[test]
+fn an_interval_join_pairs_records_that_are_close_in_time() {
+    let job = environment(2);
+    let left = job.from_source("left", events(&[("a", 1, 1000), ("b", 1, 1000), ("a", 3, 1160)]), by_time());
+    let right_events = [("a", 10, 900), ("a", 20, 899), ("a", 30, 1200), ("a", 40, 1201), ("a", 60, 1300)];
+    let right = job.from_source("right", events(&right_events), by_time());
+    let (left, right) = (left.key_by(|event| event.0.clone()), right.key_by(|event| event.0.clone()));
+    let joined = left.interval_join(&right).between_ms(-100..=200).unwrap().process(
+        |left: &Event, right: &Event, _context: &JoinContext, out: &mut TimestampedCollector<'_, (i64, i64)>| {
+            out.collect((left.1, right.1));
+            Ok(())
+        },
+    );
+    let joined = Gathered::of(&joined, "joined");
+    run(&job).unwrap();
+    let mut pairs = timed(joined.records());
+    pairs.sort_unstable();
+    let expected = [((1, 10), 1000), ((1, 30), 1200), ((3, 30), 1200), ((3, 40), 1201), ((3, 60), 1300)];
+    assert_eq!(pairs, expected);
+}
+
+/// Counts the events of both inputs by key and tells the counts at the end.
+#[derive(Clone, Default)]
+struct CountBoth {
+    counts: Option<ValueState<(u32, u32)>>,
+}
+
+impl CountBoth {
+    fn count(
+        &self,
+        context: &mut ProcessContext<'_, String, (String, u32, u32)>,
+        add: impl FnOnce(&mut (u32, u32)),
+    ) -> Result<()> {
+        context.register_timer(TimeDomain::EventTime, Timestamp(1_000_000));
+        self.counts.as_ref().expect("opened").modify_or_insert_with(context, Default::default, add)
+    }
+}
+
+impl KeyedCoProcessFunction for CountBoth {
+    type Key = String;
+    type First = Event;
+    type Second = Event;
+    type Out = (String, u32, u32);
+
+    fn open(&mut self, states: &mut StateRegistry<'_, String>) -> Result<()> {
+        self.counts = Some(states.value(&ValueStateDescriptor::new("counts"))?);
+        Ok(())
+    }
+    fn process_first(&mut self, _: Event, context: &mut ProcessContext<'_, String, Self::Out>) -> Result<()> {
+        self.count(context, |counts| counts.0 += 1)
+    }
+    fn process_second(&mut self, _: Event, context: &mut ProcessContext<'_, String, Self::Out>) -> Result<()> {
+        self.count(context, |counts| counts.1 += 1)
+    }
+    fn on_timer(&mut self, _: TimeDomain, context: &mut ProcessContext<'_, String, Self::Out>) -> Result<()> {
+        let counts = self.counts.as_ref().expect("opened").value(context)?.unwrap_or_default();
+        let key = context.key().clone();
+        context.collect((key, counts.0, counts.1));
+        Ok(())
+    }
+}
+
+#[test]
+fn two_keyed_streams_share_the_state_of_a_key() {
+    let job = environment(2);
+    let left = job.from_source("left", events(&[("a", 1, 1), ("b", 2, 2), ("a", 3, 3)]), by_time());
+    let right = job.from_source("right", events(&[("a", 1, 1), ("c", 2, 2)]), by_time());
+    let (left, right) = (left.key_by(|event| event.0.clone()), right.key_by(|event| event.0.clone()));
+    let counted = Gathered::of(&left.connect(&right).process(CountBoth::default()), "counted");
+    run(&job).unwrap();
+    assert_eq!(counted.sorted(), [("a".to_owned(), 2, 1), ("b".to_owned(), 1, 0), ("c".to_owned(), 0, 1)]);
+}
+
+/// Keeps all numbers; at the end of time tells those that the broadcast ones divide.
+#[derive(Clone, Default)]
+struct Divisible {
+    divisors: Option<BroadcastState<i64, ()>>,
+}
+
+impl KeyedBroadcastProcessFunction for Divisible {
+    type Key = i64;
+    type In = i64;
+    type Broadcast = i64;
+    type Out = (i64, Vec<i64>);
+
+    fn open(&mut self, _: &mut StateRegistry<'_, i64>, broadcast: &mut BroadcastStates) -> Result<()> {
+        self.divisors = Some(broadcast.register("divisors")?);
+        Ok(())
+    }
+    fn process_element(&mut self, _: i64, context: &mut ReadOnlyContext<'_, i64, Self::Out>) -> Result<()> {
+        context.register_timer(TimeDomain::EventTime, Timestamp(1_000_000));
+        Ok(())
+    }
+    fn process_broadcast_element(
+        &mut self,
+        divisor: i64,
+        context: &mut BroadcastContext<'_, i64, Self::Out>,
+    ) -> Result<()> {
+        self.divisors.expect("opened").put(context, divisor, ());
+        Ok(())
+    }
+    fn on_timer(&mut self, _: TimeDomain, context: &mut ReadOnlyContext<'_, i64, Self::Out>) -> Result<()> {
+        let number = *context.key();
+        let divisors = self.divisors.expect("opened").entries(context).map(|(divisor, ())| *divisor);
+        let divisors: Vec<i64> = divisors.filter(|divisor| number % divisor == 0).collect();
+        context.collect((number, divisors));
+        Ok(())
+    }
+}
+
+#[test]
+fn every_subtask_gets_the_broadcast_records() {
+    let job = environment(2);
+    let numbers = job.from_source("numbers", CollectionSource::new((1..=20).collect()), ascending());
+    let divisors = job.from_source("divisors", CollectionSource::new(vec![2, 3]), ascending());
+    let divided = numbers.key_by(|number| *number).connect_broadcast(&divisors).process(Divisible::default());
+    let divided = Gathered::of(&divided, "divided");
+    run(&job).unwrap();
+    let expected: Vec<(i64, Vec<i64>)> =
+        (1..=20).map(|number| (number, [2, 3].into_iter().filter(|divisor| number % divisor == 0).collect())).collect();
+    assert_eq!(divided.sorted(), expected);
+}
+
+#[test]
+fn aligned_sources_wait_for_each_other_and_come_to_their_ends() {
+    let job = environment(2);
+    let aligned = ascending().with_watermark_alignment("numbers", Duration::from_millis(5), Duration::from_millis(1));
+    let mut both = Vec::new();
+    for (name, numbers) in [("small", 1..=40), ("large", 20..=400)] {
+        let source = CollectionSource::new(numbers.collect()).with_splits(3);
+        let stream = job.from_source(name, source, aligned.clone());
+        both.push(Gathered::of(&stream, &format!("gather {name}")));
+    }
+    run(&job).unwrap();
+    assert_eq!(both[0].sorted(), (1..=40).collect::<Vec<_>>());
+    assert_eq!(both[1].sorted(), (20..=400).collect::<Vec<_>>());
 }

@@ -7,9 +7,10 @@ use crate::{
     env::Env,
     error::Result,
     event::Reporter,
-    id::{Attempt, CheckpointId},
+    id::{Attempt, CheckpointId, OperatorUid},
     record::Batch,
     storage::SharedFileSystem,
+    time::Timestamp,
 };
 
 /// What a sink may use of the world.
@@ -19,6 +20,12 @@ pub struct SinkContext {
     pub env: Env,
     /// Files.
     pub file_system: SharedFileSystem,
+    /// The sink's stable identity.
+    pub uid: OperatorUid,
+    /// The checkpoint that the job was restored from.
+    pub restored_checkpoint_id: Option<CheckpointId>,
+    /// Number of key groups of the job.
+    pub max_parallelism: u32,
     /// Which parallel instance this is, from 0.
     pub subtask_index: u32,
     /// How many there are.
@@ -59,6 +66,12 @@ pub trait TwoPhaseCommitSink: Send + 'static {
 
     /// Writes records into the open transaction.
     async fn invoke(&mut self, transaction: &mut Self::Transaction, batch: Batch<Self::In>) -> Result<()>;
+
+    /// The watermark has reached the sink, after the records that it released (Flink `SinkWriter.writeWatermark`).
+    async fn write_watermark(&mut self, transaction: &mut Self::Transaction, watermark: Timestamp) -> Result<()> {
+        let _ = (transaction, watermark);
+        Ok(())
+    }
 
     /// Makes everything in the transaction durable; nothing is written to it afterwards. `checkpoint_id` is the
     /// checkpoint that it belongs to from now on.

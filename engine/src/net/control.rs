@@ -1,6 +1,6 @@
 //! Messages between the job manager and a task manager.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +8,7 @@ use crate::{
     checkpoint::CheckpointBarrier,
     config::JobConfig,
     id::{Attempt, CheckpointId, Epoch, ExecutionAttempt, OperatorUid, SubtaskId, TaskManagerId},
+    time::Timestamp,
 };
 
 /// Where the snapshot of one operator of one subtask is.
@@ -35,6 +36,8 @@ pub struct SubtaskRestore {
     pub directory: String,
     /// Per operator, what this subtask restores.
     pub operators: BTreeMap<OperatorUid, StateHandle>,
+    /// Per operator with union state, what all its subtasks kept, in their order.
+    pub union: BTreeMap<OperatorUid, Vec<StateHandle>>,
 }
 
 /// One subtask to run.
@@ -119,6 +122,15 @@ pub enum ToTaskManager {
     },
     /// The job has ended; the task manager may go.
     Shutdown,
+    /// Answer to [`FromTaskManager::ReportWatermark`]: how far the slowest of the other subtasks of its group is.
+    AlignWatermark {
+        /// The attempt.
+        attempt: Attempt,
+        /// Who asked.
+        task: SubtaskId,
+        /// The least watermark of the others.
+        others: Timestamp,
+    },
 }
 
 /// A subtask's part of a checkpoint is kept.
@@ -130,6 +142,8 @@ pub struct Acknowledgement {
     pub checkpoint_id: CheckpointId,
     /// Where the state of each operator is.
     pub operators: BTreeMap<OperatorUid, StateHandle>,
+    /// The operators of which every subtask restores the lists of all.
+    pub union: BTreeSet<OperatorUid>,
 }
 
 /// From a task manager.
@@ -197,5 +211,14 @@ pub enum FromTaskManager {
     Cancelled {
         /// The attempt.
         attempt: Attempt,
+    },
+    /// A source subtask with watermark alignment says how far it is; answered by [`ToTaskManager::AlignWatermark`].
+    ReportWatermark {
+        /// Who.
+        execution: ExecutionAttempt,
+        /// Its group.
+        group: String,
+        /// How far it is; the largest timestamp if it is idle or at its end.
+        watermark: Timestamp,
     },
 }

@@ -11,7 +11,7 @@ use super::{
     keyed_runtime::{KeyedRuntime, OPENED, ProcessContext},
 };
 use crate::{
-    backend::{KeyedContext, StateAccess, StateRegistry},
+    backend::{KeyedContext, KeyedState, StateAccess, StateRegistry},
     codec::Data,
     error::Result,
     id::CheckpointId,
@@ -124,6 +124,19 @@ impl<K: Key, Out> BroadcastContext<'_, K, Out> {
     /// The processing time, as last told to the operator.
     pub fn processing_time(&self) -> Timestamp {
         self.keyed.processing_time()
+    }
+
+    /// Calls `change` for each key of this subtask that has something in `state`, by key group and encoding; it may change
+    /// any keyed state (Flink `applyToKeyedState`).
+    ///
+    /// # Errors
+    /// If the backend cannot be read, and the first one of `change`.
+    pub fn apply_to_keyed_state(
+        &mut self,
+        state: &impl KeyedState<()>,
+        change: impl FnMut(&mut StateAccess<'_, K, ()>) -> Result<()>,
+    ) -> Result<()> {
+        self.keyed.apply_to_all_keys(state, change)
     }
 
     /// Emits a value with the timestamp of the broadcast one, from every subtask.

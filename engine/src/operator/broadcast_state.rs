@@ -11,10 +11,8 @@ use crate::{
     codec::{self, Data},
     error::{Error, ErrorKind, Result},
     planted,
+    state::BroadcastEntries,
 };
-
-/// Encoded entries of one state, sorted by key.
-pub type BroadcastEntries = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// A map that is the same in all subtasks: the handle of a state.
 pub struct BroadcastState<K, V> {
@@ -55,7 +53,10 @@ impl<K: Data + Ord, V: Data> BroadcastState<K, V> {
     }
 
     /// All entries by key.
-    pub fn entries<'a>(&self, context: &'a impl ReadBroadcastState) -> impl Iterator<Item = (&'a K, &'a V)> {
+    pub fn entries<'a, C: ReadBroadcastState>(
+        &self,
+        context: &'a C,
+    ) -> impl Iterator<Item = (&'a K, &'a V)> + use<'a, K, V, C> {
         context.broadcast_states().map(*self).iter()
     }
 

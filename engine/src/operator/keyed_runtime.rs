@@ -5,7 +5,7 @@
 
 use super::{AsyncSnapshot, Collector, OperatorContext, OperatorSnapshot, OutputTag};
 use crate::{
-    backend::{KeyedContext, KeyedStateBackend, StateAccess, StateRegistry},
+    backend::{KeyedContext, KeyedState, KeyedStateBackend, StateAccess, StateRegistry},
     codec::Data,
     error::Result,
     record::StreamRecord,
@@ -123,6 +123,15 @@ impl<K: Key> KeyedRuntime<K> {
         ProcessContext { backend, timers, out, key, timestamp, event_time: timestamp, processing_time }
     }
 
+    /// Changes the state of each key that has something in `state`.
+    pub(super) fn apply_to_all_keys(
+        &mut self,
+        state: &impl KeyedState<()>,
+        change: impl FnMut(&mut StateAccess<'_, K, ()>) -> Result<()>,
+    ) -> Result<()> {
+        state.apply_to_all_keys(&mut self.backend, &(), self.processing_time, change)
+    }
+
     pub(super) fn watermark(&self) -> Timestamp {
         self.timers.watermark()
     }
@@ -155,7 +164,7 @@ impl<K: Key> KeyedRuntime<K> {
         out: &mut Collector<Out>,
         on_timer: impl FnMut(TimeDomain, &mut ProcessContext<'_, K, Out>) -> Result<()>,
     ) -> Result<()> {
-        self.processing_time = now;
+        self.processing_time = self.processing_time.max(now);
         self.fire(TimeDomain::ProcessingTime, out, |timers| timers.pop_due_processing_time(now), on_timer)
     }
 

@@ -6,6 +6,7 @@
 mod broadcast_process;
 mod broadcast_state;
 mod chain;
+mod checkpointed;
 mod co_map;
 mod co_process;
 mod erased;
@@ -16,6 +17,8 @@ mod keyed_process;
 mod keyed_reduce;
 mod keyed_runtime;
 mod map;
+mod operator_state;
+mod process;
 mod side_output;
 mod tagged;
 #[cfg(test)]
@@ -29,6 +32,9 @@ pub use broadcast_process::{
 };
 pub use broadcast_state::{BroadcastState, BroadcastStates, ReadBroadcastState, WriteBroadcastState};
 pub use chain::{ChainOutput, OperatorChain};
+pub use checkpointed::{
+    CheckpointedFunction, FunctionInitializationContext, FunctionSnapshotContext, FunctionState, FunctionStateSetup,
+};
 pub use co_map::{CoFlatMapOperator, CoMapOperator};
 pub use co_process::{KeyedCoProcessFunction, KeyedCoProcessOperator};
 pub use erased::{Emitted, ErasedOperator, erase, erase_two_input};
@@ -39,6 +45,8 @@ pub use keyed_process::{KeyedProcessFunction, KeyedProcessOperator};
 pub use keyed_reduce::{KeyedReduceOperator, REDUCED};
 pub use keyed_runtime::ProcessContext;
 pub use map::MapOperator;
+pub use operator_state::{OperatorListState, OperatorStateAccess, OperatorStateStore};
+pub use process::{FunctionContext, ProcessFunction, ProcessOperator};
 pub use side_output::OutputTag;
 pub use tagged::{Tagged, TaggedKey};
 pub use timestamped_collector::TimestampedCollector;
@@ -137,6 +145,8 @@ pub struct OperatorContext {
     pub max_parallelism: u32,
     /// Where keyed state lives.
     pub state_backend: StateBackend,
+    /// The checkpoint that the job was restored from.
+    pub restored_checkpoint_id: Option<CheckpointId>,
     /// The processing time as the operator is opened.
     pub processing_time: Timestamp,
     /// States facts about the subtask.

@@ -44,6 +44,7 @@ pub(super) fn context_observed(instance: ParallelInstance, observer: Arc<dyn Obs
         parallelism: instance.parallelism,
         max_parallelism: MAX_PARALLELISM,
         state_backend: StateBackend::default(),
+        restored_checkpoint_id: None,
         processing_time: Timestamp(0),
         reporter: Reporter::new(Subject::node("test"), Attempt(0), observer),
     }

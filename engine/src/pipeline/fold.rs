@@ -10,6 +10,7 @@ use super::{
     expression::EvaluateError,
     model::Emit,
     row::{Datum, Row},
+    row_window::Bounded,
 };
 use crate::{
     backend::{StateRegistry, ValueState},
@@ -20,7 +21,6 @@ use crate::{
     },
     state::ValueStateDescriptor,
     time::{TimeDomain, Timestamp},
-    window::TimeWindow,
 };
 
 /// What a fold needs of a record.
@@ -90,7 +90,7 @@ impl Fold {
     }
 
     /// The key, what stands between, and the results.
-    fn result(&self, key: &Row, between: &[Datum], accumulators: &[Accumulator]) -> Result<Row> {
+    pub(crate) fn result(&self, key: &Row, between: &[Datum], accumulators: &[Accumulator]) -> Result<Row> {
         let mut values = Vec::with_capacity(key.values().len() + between.len() + accumulators.len());
         values.extend_from_slice(key.values());
         values.extend_from_slice(between);
@@ -98,6 +98,11 @@ impl Fold {
             values.push(aggregate.result(accumulator).ok_or_else(|| self.overflow(key))?);
         }
         Ok(Row::new(values))
+    }
+
+    #[cold]
+    pub(crate) fn failed(&self, error: EvaluateError) -> Error {
+        Error::new(ErrorKind::UserFunction, format!("stage `{}` failed", self.stage)).with_source(error)
     }
 
     #[cold]
@@ -134,19 +139,24 @@ impl AggregateFunction<Reduced> for Fold {
 
 /// Makes the row of a window's result: key, bounds, aggregates.
 #[derive(Clone)]
-pub(crate) struct WindowResult(pub(crate) Fold);
+pub(crate) struct WindowResult {
+    pub(crate) fold: Fold,
+    /// Whether the bounds are shown.
+    pub(crate) has_bounds: bool,
+}
 
-impl ProcessWindowFunction<Vec<Accumulator>, Row, Row, TimeWindow> for WindowResult {
+impl<W: Bounded> ProcessWindowFunction<Vec<Accumulator>, Row, Row, W> for WindowResult {
     fn process(
         &mut self,
         key: &Row,
-        context: &mut WindowContext<'_, Row, TimeWindow>,
+        context: &mut WindowContext<'_, Row, W>,
         elements: Vec<Vec<Accumulator>>,
         out: &mut TimestampedCollector<'_, Row>,
     ) -> Result<()> {
-        let bounds = [Datum::Int(context.window.start.0), Datum::Int(context.window.end.0)];
+        let bounds = context.window.bounds();
+        let bounds = if self.has_bounds { &bounds[..] } else { &[] };
         for accumulators in elements {
-            out.collect(self.0.result(key, &bounds, &accumulators)?);
+            out.collect(self.fold.result(key, bounds, &accumulators)?);
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The declarative pipeline: a plain value, read from TOML or JSON, that is checked and compiled to a job.
 
 pub mod aggregate;
+mod buffer;
 pub mod case;
 mod columns;
 mod compile;
@@ -10,6 +11,7 @@ pub mod expression;
 mod file;
 mod fold;
 mod format;
+mod function;
 mod generator;
 mod locate;
 pub mod model;
@@ -19,6 +21,7 @@ pub mod plan;
 pub mod problem;
 mod read;
 pub mod row;
+mod row_window;
 pub mod schema;
 mod script;
 mod source;

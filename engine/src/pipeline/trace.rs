@@ -1,4 +1,5 @@
-//! Traces: what reaches each subtask of a sink, records and watermarks, in order, one JSON object per line.
+//! Traces: what reaches each subtask of a sink, records and watermarks, in order, one JSON object per line. Lines become
+//! visible with the checkpoint that they belong to, so that a trace shows each result once.
 //!
 //! | line | meaning |
 //! |---|---|
@@ -6,9 +7,13 @@
 //! | `{"s":0,"out":"late","k":"a","v":8,"ts":500}` | a record of a sink with a label |
 //! | `{"s":0,"w":999}` | a watermark, of a sink without a label |
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
@@ -16,51 +21,76 @@ use super::{
     schema::Schema,
 };
 use crate::{
-    connector::{PlainSink, SinkContext},
+    connector::{SinkContext, TwoPhaseCommitSink},
     error::{Error, ErrorKind, Result},
+    id::CheckpointId,
     record::{Batch, StreamRecord},
     time::Timestamp,
 };
 
-/// Where the lines of traces go.
+/// Where the lines of traces go. Clones are one place.
 #[derive(Debug, Clone, Default)]
-pub enum TraceOutput {
-    /// Standard output.
-    #[default]
-    Stdout,
-    /// A list that outlives the job.
-    Collected(Arc<Mutex<Vec<String>>>),
+pub struct TraceOutput {
+    /// Standard output if there is nothing here.
+    collected: Option<Arc<Mutex<Vec<String>>>>,
+    /// What has been written already: what is committed again, is not written again.
+    committed: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl TraceOutput {
-    fn write(&self, lines: Vec<String>) -> Result<()> {
-        match self {
-            Self::Stdout => {
+    /// Standard output.
+    pub fn stdout() -> Self {
+        Self::default()
+    }
+
+    /// A list that outlives the job.
+    pub fn collected(lines: Arc<Mutex<Vec<String>>>) -> Self {
+        Self { collected: Some(lines), committed: Arc::default() }
+    }
+
+    fn write(&self, transaction: &TraceTransaction) -> Result<()> {
+        let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
+        if !committed.insert(transaction.name.clone()) {
+            return Ok(());
+        }
+        match &self.collected {
+            Some(collected) => {
+                collected.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&transaction.lines);
+                Ok(())
+            }
+            None => {
                 use std::io::Write as _;
-                let text: String = lines.into_iter().map(|line| line + "\n").collect();
+                let text: String = transaction.lines.iter().map(|line| format!("{line}\n")).collect();
                 std::io::stdout()
                     .write_all(text.as_bytes())
                     .map_err(|error| Error::new(ErrorKind::Unavailable, "cannot print").with_source(error))
-            }
-            Self::Collected(collected) => {
-                collected.lock().unwrap_or_else(PoisonError::into_inner).extend(lines);
-                Ok(())
             }
         }
     }
 }
 
-/// Writes a trace.
+/// Lines that become visible together.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct TraceTransaction {
+    name: String,
+    lines: Vec<String>,
+}
+
+/// Writes a trace. What a failure takes back, the trace never shows.
 pub(crate) struct TraceSink {
+    name: String,
     label: Option<String>,
     schema: Schema,
     output: TraceOutput,
     subtask_index: u32,
+    attempt: String,
+    transactions: u64,
 }
 
 impl TraceSink {
-    pub(crate) fn new(label: Option<String>, schema: Schema, output: TraceOutput) -> Self {
-        Self { label, schema, output, subtask_index: 0 }
+    pub(crate) fn new(name: &str, label: Option<String>, schema: Schema, output: TraceOutput) -> Self {
+        let (subtask_index, attempt, transactions) = (0, String::new(), 0);
+        Self { name: name.to_owned(), label, schema, output, subtask_index, attempt, transactions }
     }
 
     fn line(&self, record: &StreamRecord<Row>) -> String {
@@ -85,22 +115,48 @@ impl TraceSink {
 }
 
 #[async_trait]
-impl PlainSink for TraceSink {
+impl TwoPhaseCommitSink for TraceSink {
     type In = Row;
+    type Transaction = TraceTransaction;
 
     async fn open(&mut self, context: &SinkContext) -> Result<()> {
         self.subtask_index = context.subtask_index;
+        self.attempt = format!("{:?}", context.attempt);
         Ok(())
     }
 
-    async fn write(&mut self, batch: Batch<Row>) -> Result<()> {
-        self.output.write(batch.iter().map(|record| self.line(record)).collect())
+    fn describe(&self, transaction: &TraceTransaction) -> String {
+        transaction.name.clone()
     }
 
-    async fn write_watermark(&mut self, watermark: Timestamp) -> Result<()> {
-        if self.label.is_some() {
-            return Ok(());
+    async fn begin_transaction(&mut self) -> Result<TraceTransaction> {
+        self.transactions += 1;
+        let name = format!("{}-{}-{}-{}", self.name, self.subtask_index, self.attempt, self.transactions);
+        Ok(TraceTransaction { name, lines: Vec::new() })
+    }
+
+    async fn invoke(&mut self, transaction: &mut TraceTransaction, batch: Batch<Row>) -> Result<()> {
+        transaction.lines.extend(batch.iter().map(|record| self.line(record)));
+        Ok(())
+    }
+
+    async fn write_watermark(&mut self, transaction: &mut TraceTransaction, watermark: Timestamp) -> Result<()> {
+        if self.label.is_none() {
+            let line = serde_json::json!({"s": self.subtask_index, "w": watermark.0});
+            transaction.lines.push(line.to_string());
         }
-        self.output.write(vec![serde_json::json!({"s": self.subtask_index, "w": watermark.0}).to_string()])
+        Ok(())
+    }
+
+    async fn pre_commit(&mut self, _transaction: &mut TraceTransaction, _checkpoint_id: CheckpointId) -> Result<()> {
+        Ok(())
+    }
+
+    async fn commit(&mut self, transaction: &TraceTransaction) -> Result<()> {
+        self.output.write(transaction)
+    }
+
+    async fn abort(&mut self, _transaction: &TraceTransaction) -> Result<()> {
+        Ok(())
     }
 }

@@ -42,6 +42,8 @@ pub struct CheckpointMetadata {
     pub max_parallelism: u32,
     /// Where the state of each operator of each subtask is.
     pub subtasks: BTreeMap<SubtaskId, BTreeMap<OperatorUid, StateHandle>>,
+    /// The operators of which every subtask restores the lists of all (union state).
+    pub union: BTreeSet<OperatorUid>,
 }
 
 /// An entry of the leader's log.

@@ -6,7 +6,11 @@
 //! ```
 //! Nothing is processed between the first and the last synchronous step, so barrier and state describe one cut.
 
-use std::{collections::BTreeMap, io, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::PathBuf,
+};
 
 use super::{
     mailbox::TaskReport,
@@ -19,7 +23,7 @@ use crate::{
     event::{Moment, Reporter, Step},
     id::{CheckpointId, ExecutionAttempt, OperatorUid},
     net::{Acknowledgement, StateHandle},
-    operator::{AsyncSnapshot, OperatorSnapshot},
+    operator::{AsyncSnapshot, ListMode, OperatorSnapshot},
     planted,
     record::StreamElement,
     storage::SharedFileSystem,
@@ -110,14 +114,18 @@ async fn persist(
 ) -> TaskReport {
     let persisted = async {
         reporter.state(Moment::Before, Step::AsyncSnapshot, Some(checkpoint_id), "").await.map_err(injected)?;
-        let mut operators = BTreeMap::new();
+        let (mut operators, mut union) = (BTreeMap::new(), BTreeSet::new());
         for (uid, part) in parts {
-            let handle = writer.write(&uid, &part()?).await?;
+            let snapshot = part()?;
+            if snapshot.lists.values().any(|list| list.mode == ListMode::Union) {
+                union.insert(uid.clone());
+            }
+            let handle = writer.write(&uid, &snapshot).await?;
             operators.insert(uid, handle);
         }
         reporter.state(Moment::After, Step::AsyncSnapshot, Some(checkpoint_id), "").await.map_err(injected)?;
         reporter.state(Moment::Before, Step::Acknowledge, Some(checkpoint_id), "").await.map_err(injected)?;
-        Ok::<_, Error>(Acknowledgement { execution, checkpoint_id, operators })
+        Ok::<_, Error>(Acknowledgement { execution, checkpoint_id, operators, union })
     };
     match persisted.await {
         Ok(acknowledgement) => TaskReport::Acknowledge(acknowledgement),

@@ -8,6 +8,11 @@ use crate::{
     id::OperatorUid,
     net::{StateHandle, SubtaskRestore},
     operator::OperatorSnapshot,
+    planted,
+    state::{
+        ListMode,
+        redistribution::{Lists, redistribute_lists},
+    },
     storage::{FileSystem, read_file},
 };
 
@@ -16,24 +21,53 @@ pub(super) async fn load(
     file_system: &dyn FileSystem,
     restore: SubtaskRestore,
 ) -> Result<BTreeMap<OperatorUid, OperatorSnapshot>> {
+    let directory = Path::new(&restore.directory);
     let mut snapshots = BTreeMap::new();
     for (uid, handle) in restore.operators {
-        let bytes = match handle {
-            StateHandle::Inline(bytes) => bytes,
-            StateHandle::File { name, length_bytes, crc32 } => {
-                let path = Path::new(&restore.directory).join(name);
-                let bytes = read_file(file_system, &path).await.map_err(|error| unreadable(&path, error))?;
-                check(&path, &bytes, length_bytes, crc32)?;
-                bytes
-            }
-        };
-        let snapshot = codec::decode(&bytes).map_err(|error| {
-            Error::new(ErrorKind::CorruptState, format!("the state of operator {uid} cannot be decoded"))
-                .with_source(error)
-        })?;
+        let snapshot = read(file_system, directory, &uid, handle).await?;
         snapshots.insert(uid, snapshot);
     }
+    for (uid, handles) in restore.union {
+        let mut kept = Vec::new();
+        for handle in handles {
+            let snapshot = read(file_system, directory, &uid, handle).await?;
+            kept.push(snapshot.lists);
+        }
+        if planted!("union_state_treated_as_split") {
+            continue;
+        }
+        unite(&mut snapshots.entry(uid).or_default().lists, kept);
+    }
     Ok(snapshots)
+}
+
+/// Replaces a subtask's union lists by those of all subtasks.
+fn unite(own: &mut Lists, mut kept: Vec<Lists>) {
+    for lists in &mut kept {
+        lists.retain(|_, list| list.mode == ListMode::Union);
+    }
+    // Union lists are the same for everybody.
+    own.extend(redistribute_lists(&kept, 1).swap_remove(0));
+}
+
+async fn read(
+    file_system: &dyn FileSystem,
+    directory: &Path,
+    uid: &OperatorUid,
+    handle: StateHandle,
+) -> Result<OperatorSnapshot> {
+    let bytes = match handle {
+        StateHandle::Inline(bytes) => bytes,
+        StateHandle::File { name, length_bytes, crc32 } => {
+            let path = directory.join(name);
+            let bytes = read_file(file_system, &path).await.map_err(|error| unreadable(&path, error))?;
+            check(&path, &bytes, length_bytes, crc32)?;
+            bytes
+        }
+    };
+    codec::decode(&bytes).map_err(|error| {
+        Error::new(ErrorKind::CorruptState, format!("the state of operator {uid} cannot be decoded")).with_source(error)
+    })
 }
 
 fn unreadable(path: &Path, error: std::io::Error) -> Error {

@@ -10,10 +10,14 @@ use crate::{
     error::{Error, ErrorKind, Result},
     event::{InjectedFailure, Moment, Reporter, Step},
     id::CheckpointId,
-    operator::{AsyncSnapshot, ListMode, ListSnapshot, OperatorSnapshot},
+    operator::{
+        AsyncSnapshot, CheckpointedFunction, FunctionState, FunctionStateSetup, ListMode, ListSnapshot,
+        OperatorSnapshot,
+    },
     planted,
     record::AnyBatch,
     sink::{LedgerState, TransactionLedger},
+    state::ParallelInstance,
     time::Timestamp,
 };
 
@@ -53,6 +57,14 @@ pub fn two_phase_commit_sink<S: TwoPhaseCommitSink>(make: impl Fn() -> S + Send 
 /// Erases the type of a sink without transactions.
 pub fn plain_sink<S: PlainSink>(make: impl Fn() -> S + Send + Sync + 'static) -> SinkFactory {
     Arc::new(move || Box::new(Plain(make())))
+}
+
+/// Erases the type of a sink without transactions that keeps operator state.
+pub fn checkpointed_sink<S>(make: impl Fn() -> S + Send + Sync + 'static) -> SinkFactory
+where
+    S: PlainSink + CheckpointedFunction,
+{
+    Arc::new(move || Box::new(Checkpointed { sink: make(), state: None }))
 }
 
 struct TwoPhaseCommit<S: TwoPhaseCommitSink> {
@@ -153,6 +165,13 @@ impl<S: TwoPhaseCommitSink> ErasedSink for TwoPhaseCommit<S> {
         self.sink.invoke(transaction, batch.into_typed()).await
     }
 
+    async fn write_watermark(&mut self, watermark: Timestamp) -> Result<()> {
+        match self.ledger.current() {
+            Some(transaction) => self.sink.write_watermark(transaction, watermark).await,
+            None => Ok(()),
+        }
+    }
+
     async fn snapshot(&mut self, checkpoint_id: CheckpointId) -> Result<AsyncSnapshot> {
         self.pre_commit(checkpoint_id).await?;
         if planted!("commit_on_pre_commit") {
@@ -228,6 +247,48 @@ impl<S: PlainSink> ErasedSink for Plain<S> {
 
     async fn commit_without_checkpoint(&mut self) -> Result<()> {
         self.0.flush().await
+    }
+
+    async fn close(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A sink whose operator state is kept: what it holds back at a barrier, say.
+struct Checkpointed<S> {
+    sink: S,
+    state: Option<FunctionState>,
+}
+
+#[async_trait]
+impl<S: PlainSink + CheckpointedFunction> ErasedSink for Checkpointed<S> {
+    async fn open(&mut self, context: &SinkContext, restored: Option<OperatorSnapshot>) -> Result<()> {
+        let setup = FunctionStateSetup {
+            operator: context.uid.clone(),
+            instance: ParallelInstance { index: context.subtask_index, parallelism: context.parallelism },
+            max_parallelism: context.max_parallelism,
+            restored_checkpoint_id: context.restored_checkpoint_id,
+        };
+        self.state = Some(FunctionState::initialize(setup, restored, &mut self.sink)?);
+        self.sink.open(context).await
+    }
+
+    async fn write(&mut self, batch: AnyBatch) -> Result<()> {
+        self.sink.write(batch.into_typed()).await
+    }
+
+    async fn snapshot(&mut self, checkpoint_id: CheckpointId) -> Result<AsyncSnapshot> {
+        self.sink.flush().await?;
+        let state = self.state.as_mut().expect("a sink is opened before it is used");
+        state.snapshot(checkpoint_id, &mut self.sink)
+    }
+
+    async fn notify_complete(&mut self, _checkpoint_id: CheckpointId) -> Result<()> {
+        Ok(())
+    }
+
+    async fn commit_without_checkpoint(&mut self) -> Result<()> {
+        self.sink.flush().await
     }
 
     async fn close(&mut self) -> Result<()> {

@@ -15,6 +15,7 @@ use crate::{
     campaign::{Extent, SeedResult, Twice, needed_faults, run_seeds, shrink},
     capsule::Capsule,
     report::Tally,
+    workload::{Backend, Shape},
 };
 
 /// Many seeds. Seed n runs scenario n mod (number of scenarios).
@@ -40,6 +41,9 @@ pub(super) struct Campaign {
     /// Runs each seed once instead of comparing the traces of two runs.
     #[arg(long)]
     once: bool,
+    /// Runs generated pipelines in this backend: `memory` or `rocksdb`.
+    #[arg(long, value_parser = Backend::named)]
+    backend: Option<Backend>,
     /// Where capsules of failures go.
     #[arg(long, default_value = "failures")]
     failures: PathBuf,
@@ -70,7 +74,10 @@ const DEFAULT_SEEDS: u64 = 2_000;
 
 impl Campaign {
     pub(super) fn run(&self, catalogue: &Path) -> Result<Outcome, Wrong> {
-        let scenarios = select(catalogue, &self.scenarios)?;
+        let mut scenarios = select(catalogue, &self.scenarios)?;
+        for scenario in scenarios.iter_mut().filter(|scenario| scenario.shape == Shape::Generated) {
+            scenario.workload.backend = self.backend.or(scenario.workload.backend);
+        }
         if scenarios.is_empty() {
             return Err(Wrong(format!("there is no scenario in {}", catalogue.display())));
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::Args;
 
 use super::{Outcome, Wrong};
-use crate::{fault::FaultKind, invariant::InvariantId, scenario::read_catalogue, zoo::read_zoo};
+use crate::{fault::FaultKind, invariant::InvariantId, scenario::read_catalogue, workload::StageKind, zoo::read_zoo};
 
 /// What there is.
 #[derive(Args)]
@@ -35,6 +35,10 @@ impl List {
         for bug in &zoo {
             println!("  {:52} {} (caught by {})", bug.name, bug.stands_for, bug.caught_by.join(", "));
         }
+        println!("\nkinds of stages (those with * depend on the clock of a machine)");
+        for kind in StageKind::all() {
+            println!("  {}{}", kind.name(), if kind.has_clock() { " *" } else { "" });
+        }
         let names = |names: Vec<String>| names;
         let json = serde_json::json!({
             "scenarios": scenarios.iter().map(|scenario| serde_json::json!({
@@ -43,6 +47,7 @@ impl List {
             })).collect::<Vec<_>>(),
             "fault_kinds": names(FaultKind::ALL.iter().map(|kind| kind.name().to_owned()).collect()),
             "invariants": names(InvariantId::ALL.iter().map(|id| id.name().to_owned()).collect()),
+            "stages": names(StageKind::all().into_iter().map(StageKind::name).collect()),
             "planted_bugs": names(zoo.iter().map(|bug| bug.name.clone()).collect()),
         });
         super::write_json(self.json.as_ref(), &json)?;

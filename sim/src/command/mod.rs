@@ -5,6 +5,7 @@
 mod bench;
 mod campaign;
 mod list;
+mod matrix;
 mod replay;
 mod run;
 mod zoo;
@@ -40,6 +41,8 @@ enum Command {
     Replay(replay::Replay),
     /// Plants each known bug and reports whether it is caught.
     Zoo(zoo::Zoo),
+    /// Runs every kind of stage with a crash at every moment of a checkpoint.
+    Matrix(matrix::MatrixCommand),
     /// Measures the laboratory: runs per second of the standard workload, and where the time goes.
     Bench(bench::Bench),
 }
@@ -72,6 +75,7 @@ pub fn main() -> ExitCode {
         Command::Campaign(campaign) => campaign.run(&catalogue),
         Command::Replay(replay) => replay.run(),
         Command::Zoo(zoo) => zoo.run(&catalogue),
+        Command::Matrix(matrix) => matrix.run(),
         Command::Bench(bench) => bench.run(),
     };
     match ended {

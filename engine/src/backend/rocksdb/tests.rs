@@ -30,6 +30,7 @@ fn context(state_backend: StateBackend) -> OperatorContext {
         parallelism: 1,
         max_parallelism: 4,
         state_backend,
+        restored_checkpoint_id: None,
         processing_time: Timestamp(0),
         reporter: Reporter::new(Subject::node("test"), Attempt(0), Arc::new(NoObserver)),
     }

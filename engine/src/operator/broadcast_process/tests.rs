@@ -57,6 +57,11 @@ impl KeyedBroadcastProcessFunction for CountLarge {
         (name, limit): (String, Option<i64>),
         context: &mut BroadcastContext<'_, u8, String>,
     ) -> Result<()> {
+        if name == "forget" {
+            // Halves all counts.
+            let count = self.count.as_ref().unwrap();
+            return context.apply_to_keyed_state(count, |key| count.modify(key, |count| *count /= 2).map(drop));
+        }
         let limits = self.limits.unwrap();
         match limit {
             Some(limit) => limits.put(context, name, limit),
@@ -92,10 +97,15 @@ fn values(out: Batch<String>) -> Vec<String> {
     out.into_iter().map(|record| record.value).collect()
 }
 
+/// The subtask of two that a key belongs to.
+fn subtask_of(key: u8) -> u32 {
+    let key_groups = crate::state::KeyGroups::new(crate::operator::test_harness::MAX_PARALLELISM).unwrap();
+    key_groups.subtask(key_groups.of_key(&key), 2)
+}
+
 /// A key of a subtask of two.
 fn key_of(index: u32) -> u8 {
-    let key_groups = crate::state::KeyGroups::new(crate::operator::test_harness::MAX_PARALLELISM).unwrap();
-    (0..).find(|key| key_groups.subtask(key_groups.of_key(key), 2) == index).unwrap()
+    (0..).find(|key| subtask_of(*key) == index).unwrap()
 }
 
 #[test]
@@ -123,5 +133,19 @@ fn every_subtask_has_the_broadcast_state_after_a_restore_and_its_own_keyed_state
     for (index, kept) in [0, 1].into_iter().zip(subtasks) {
         let (mut harness, key) = (counting(index, Some(kept)), key_of(index));
         assert_eq!(values(harness.first(vec![record((key, 10), 2)])), [format!("{key}: 2")]);
+    }
+}
+
+#[test]
+fn a_broadcast_value_can_change_the_state_of_all_keys() {
+    let mut harness = counting(0, None);
+    let keys: Vec<u8> = (0..200).filter(|key| subtask_of(*key) == 0).take(3).collect();
+    harness.second(limit("low", 0));
+    for (times, key) in keys.iter().enumerate() {
+        harness.first(vec![record((*key, 1), 1); 2 * times]);
+    }
+    assert_eq!(values(harness.second(limit("forget", None))), [""; 0]);
+    for (times, key) in keys.iter().enumerate() {
+        assert_eq!(values(harness.first(vec![record((*key, 1), 1)])), [format!("{key}: {}", times + 1)]);
     }
 }

@@ -3,28 +3,33 @@
 //! Each source, stage and sink becomes an operation with its name as uid, so that state is found again however the
 //! pipeline is rearranged. What the model can say and the operators cannot do yet is refused by name.
 
+mod join;
+mod state;
+mod window;
+
+use window::Windowed;
+
 use super::{
     aggregate::Aggregate,
-    fold::{Arguments, Fold, Reduced, RunningAggregate, WindowResult},
-    model::{Assigner, Delivery, LateRecords, Pipeline, SinkKind, SourceKind, Trigger, WindowTime},
-    plan::{
-        Plan, PlannedOperation, PlannedSink, PlannedSource, PlannedStage, PlannedWindow, PlannedWindowFunction, Stream,
-    },
+    buffer::BufferOperator,
+    fold::{Arguments, Fold, Reduced, RunningAggregate},
+    model::{BufferMode, Delivery, Pipeline, SinkKind, SourceKind},
+    plan::{Plan, PlannedOperation, PlannedSink, PlannedSource, PlannedStage, Stream},
     row::{Datum, Row},
     script::script_source,
     source::{RowFunction, RowSource, WholeRow},
     trace::{TraceOutput, TraceSink},
 };
 use crate::{
-    api::{DataStream, StreamEnvironment, StreamSink, TumblingWindows},
+    api::{DataStream, StreamEnvironment, StreamSink},
     codec::Data,
     config::JobConfig,
     connector::{DiscardSink, FileSink, PrintSink},
     error::{Error, ErrorKind, Result},
+    operator::ListMode,
     state::KeyRef,
     task::Program,
     time::WatermarkStrategy,
-    window::WindowPeriod,
 };
 
 impl Pipeline {
@@ -33,7 +38,7 @@ impl Pipeline {
     /// # Errors
     /// [`ErrorKind::Configuration`] if the pipeline is not valid or asks for what the engine cannot do.
     pub fn compile(&self) -> Result<(JobConfig, Program)> {
-        self.compile_with(&TraceOutput::Stdout)
+        self.compile_with(&TraceOutput::stdout())
     }
 
     /// As [`Pipeline::compile`], with another place for the lines of traces.
@@ -59,6 +64,13 @@ struct Rows {
     parallelism: u32,
 }
 
+/// What a stage emits.
+struct CompiledStage {
+    rows: Rows,
+    /// What came too late for it.
+    late: Option<Rows>,
+}
+
 /// What a source emits.
 enum SourceStream {
     Rows(Rows),
@@ -70,7 +82,7 @@ struct Compiler<'a> {
     plan: &'a Plan,
     traces: &'a TraceOutput,
     sources: Vec<SourceStream>,
-    stages: Vec<Rows>,
+    stages: Vec<CompiledStage>,
 }
 
 impl Compiler<'_> {
@@ -106,8 +118,10 @@ impl Compiler<'_> {
                 SourceStream::Rows(rows) => Ok(rows),
                 SourceStream::Reduced(_) => unreachable!("the one consumer of a reduced stream is a fold"),
             },
-            Stream::Stage(index) => Ok(&self.stages[index]),
-            Stream::Late(index) => Err(unsupported(&self.plan.stages[index].name, "late records as an input")),
+            Stream::Stage(index) => Ok(&self.stages[index].rows),
+            Stream::Late(index) => {
+                Ok(self.stages[index].late.as_ref().expect("a planned late stream is put out on the side"))
+            }
         }
     }
 
@@ -120,8 +134,15 @@ impl Compiler<'_> {
         Ok(union(&streams))
     }
 
-    fn stage(&self, stage: &PlannedStage) -> Result<Rows> {
+    /// All inputs as one stream that is dealt out by what comes next.
+    fn unpartitioned(&self, inputs: &[Stream]) -> Result<DataStream<Row>> {
+        let streams = inputs.iter().map(|input| Ok(self.rows(*input)?.stream.clone())).collect::<Result<Vec<_>>>()?;
+        Ok(union(&streams))
+    }
+
+    fn stage(&self, stage: &PlannedStage) -> Result<CompiledStage> {
         let PlannedStage { name, parallelism, inputs, .. } = stage;
+        let mut late = None;
         let (stream, parallelism) = match &stage.operation {
             PlannedOperation::Filter { condition } => {
                 let (condition, stage) = (condition.clone(), name.clone());
@@ -147,7 +168,9 @@ impl Compiler<'_> {
             PlannedOperation::Window(window) => {
                 // Windows without a key see all records, so they are one subtask.
                 let parallelism = if window.key.is_empty() { 1 } else { *parallelism };
-                (self.window(stage, window)?, parallelism)
+                let windowed = self.window(stage, window)?;
+                late = windowed.late;
+                (windowed.results, parallelism)
             }
             PlannedOperation::Aggregate { key, aggregates, emit } => {
                 let fold = Fold::new(name, aggregates.clone());
@@ -166,14 +189,30 @@ impl Compiler<'_> {
                 });
                 (repeated, *parallelism)
             }
-            PlannedOperation::Rolling { .. } => return Err(unsupported(name, "a rolling reduction")),
-            PlannedOperation::Process(_) => return Err(unsupported(name, "a function with state")),
-            PlannedOperation::Buffer { .. } => return Err(unsupported(name, "a buffer")),
-            PlannedOperation::Enrich(_) => return Err(unsupported(name, "a join with rules")),
-            PlannedOperation::IntervalJoin(_) => return Err(unsupported(name, "an interval join")),
-            PlannedOperation::WindowJoin(_) => return Err(unsupported(name, "a window join")),
+            PlannedOperation::Rolling { key, reduce } => (self.rolling(stage, key, reduce)?, *parallelism),
+            PlannedOperation::Process(process) => (self.process(stage, process)?, *parallelism),
+            PlannedOperation::Buffer { threshold, mode, aggregates } => {
+                let mode = match mode {
+                    BufferMode::Split => ListMode::Split,
+                    BufferMode::Union => ListMode::Union,
+                    BufferMode::Raw => return Err(unsupported(name, "raw operator state")),
+                };
+                let (threshold, aggregates, stage) = (*threshold, aggregates.clone(), name.clone());
+                let input = self.input(inputs, *parallelism)?;
+                let make = move || BufferOperator::new(&stage, threshold, mode, &aggregates);
+                (input.transform("buffer", make), *parallelism)
+            }
+            PlannedOperation::Enrich(enrich) => (self.enrich(stage, enrich)?, *parallelism),
+            PlannedOperation::IntervalJoin(join) => {
+                let joined = self.interval_join(stage, join)?;
+                late = joined.late;
+                (joined.results, *parallelism)
+            }
+            PlannedOperation::WindowJoin(join) => (self.window_join(stage, join)?, *parallelism),
         };
-        Ok(Rows { stream: stream.set_parallelism(parallelism).name(name).uid(name), parallelism })
+        let stream = stream.set_parallelism(parallelism).name(name).uid(name);
+        let late = late.map(|stream| Rows { stream, parallelism });
+        Ok(CompiledStage { rows: Rows { stream, parallelism }, late })
     }
 
     /// What a stream is reduced to, if one fold and nothing else takes it.
@@ -190,11 +229,9 @@ impl Compiler<'_> {
         let (Some((_, Some(stage))), None) = (consumers.next(), consumers.next()) else { return None };
         match &stage.operation {
             PlannedOperation::Aggregate { key, aggregates, .. } => Some(Reduce::new(stage, key, aggregates)),
-            PlannedOperation::Window(PlannedWindow {
-                key,
-                function: PlannedWindowFunction::Aggregate(aggregates),
-                ..
-            }) => Some(Reduce::new(stage, key, aggregates)),
+            PlannedOperation::Window(window) if window::is_reducible(window) => {
+                Some(Reduce::new(stage, &window.key, window.aggregates()))
+            }
             PlannedOperation::Window(_)
             | PlannedOperation::Filter { .. }
             | PlannedOperation::Map { .. }
@@ -229,54 +266,16 @@ impl Compiler<'_> {
         Ok(union(&streams))
     }
 
-    fn window(&self, stage: &PlannedStage, planned: &PlannedWindow) -> Result<DataStream<Row>> {
-        let refuse = |what: &str| Err(unsupported(&stage.name, what));
-        let declared = &planned.declared;
-        let (size, offset) = match declared.assigner {
-            Assigner::Tumbling { size, offset } => (size, offset),
-            Assigner::Sliding { .. } => return refuse("sliding windows"),
-            Assigner::Session { .. } | Assigner::DynamicSession { .. } => return refuse("session windows"),
-            Assigner::Global => return refuse("the global window"),
-            Assigner::Count { .. } => return refuse("windows of a number of records"),
-        };
-        if declared.time == WindowTime::Processing {
-            return refuse("windows in processing time");
-        }
-        if !matches!(declared.trigger, None | Some(Trigger::EventTime)) {
-            return refuse("triggers other than event_time");
-        }
-        if declared.evictor.is_some() {
-            return refuse("evictors");
-        }
-        if declared.late_records == LateRecords::SideOutput {
-            return refuse("late records as a side output");
-        }
-        if !planned.has_bounds {
-            return refuse("windows whose results do not show their bounds");
-        }
-        let aggregates = match &planned.function {
-            PlannedWindowFunction::Aggregate(aggregates) => aggregates,
-            PlannedWindowFunction::Reduce(_) => return refuse("the reduction of a window"),
-            PlannedWindowFunction::Process(_) => return refuse("functions of all records of a window"),
-        };
-        let millis = |duration: std::time::Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-        let assigner = TumblingWindows::of_period(WindowPeriod { size_ms: millis(size), offset_ms: millis(offset) })?;
-        let fold = Fold::new(&stage.name, aggregates.to_vec());
-        Ok(self
-            .reduced(stage, &planned.key, aggregates)?
-            .key_by_selector(KeyRef(Reduced::key))
-            .window(assigner)
-            .allowed_lateness(declared.allowed_lateness)
-            .aggregate_then(fold.clone(), WindowResult(fold)))
-    }
-
     fn sink(&self, sink: &PlannedSink) -> Result<()> {
         let input = self.input(&sink.inputs, sink.parallelism)?;
         let end: StreamSink = match &sink.kind {
             SinkKind::Print => input.sink(&sink.name, PrintSink::<Row>::default),
             SinkKind::Trace { label } => {
-                let (label, schema, output) = (label.clone(), sink.schema.clone(), self.traces.clone());
-                input.sink(&sink.name, move || TraceSink::new(label.clone(), schema.clone(), output.clone()))
+                let (name, label, schema) = (sink.name.clone(), label.clone(), sink.schema.clone());
+                let output = self.traces.clone();
+                input.sink_exactly_once(&sink.name, move || {
+                    TraceSink::new(&name, label.clone(), schema.clone(), output.clone())
+                })
             }
             SinkKind::Discard => input.sink(&sink.name, DiscardSink::<Row>::default),
             SinkKind::File(file) => {

@@ -82,7 +82,7 @@ pub enum ProcessFunction {
     ReducingSum,
     /// `AggregatingState`: emits the value, with the text `Contains:` and all values so far joined by ` and `.
     AggregatingContains,
-    /// `AggregatingState`: emits the average so far, with the text `sum/count`.
+    /// `AggregatingState`: emits the value, with the text `sum/count` of all so far.
     AggregatingAvg,
     /// `ValueState`: emits the number of records so far.
     ValueCount,

@@ -100,6 +100,7 @@ impl JobManager {
 
     fn forget(&mut self, checkpoint_id: CheckpointId) {
         self.states.remove(&checkpoint_id);
+        self.unions.remove(&checkpoint_id);
         self.triggered_at.remove(&checkpoint_id);
     }
 
@@ -143,23 +144,26 @@ impl JobManager {
             triggered_at: self.triggered_at.get(&checkpoint_id).copied().unwrap_or_default(),
             max_parallelism: self.setup.program.graph.max_parallelism,
             subtasks: self.states.get(&checkpoint_id).cloned().unwrap_or_default(),
+            union: self.unions.get(&checkpoint_id).cloned().unwrap_or_default(),
         }
     }
 
     /// A subtask's part of a checkpoint came in. What an earlier attempt says does not count.
     pub(super) async fn acknowledge(&mut self, acknowledgement: Acknowledgement) {
-        let Acknowledgement { execution, checkpoint_id, operators } = acknowledgement;
+        let Acknowledgement { execution, checkpoint_id, operators, union } = acknowledgement;
         if !self.is_current(execution) {
             return;
         }
         let task = execution.subtask;
         self.states.entry(checkpoint_id).or_default().entry(task).or_insert(operators);
+        self.unions.entry(checkpoint_id).or_default().extend(union);
         self.tell_coordinator(CoordinatorInput::Acknowledge { checkpoint_id, task }).await;
         // State of a checkpoint that the coordinator does not know any more is of no use.
         if !self.coordinator.pending().any(|pending| pending.checkpoint_id == checkpoint_id)
             && self.coordinator.storing() != Some(checkpoint_id)
         {
             self.states.remove(&checkpoint_id);
+            self.unions.remove(&checkpoint_id);
         }
     }
 }

@@ -8,12 +8,25 @@ use crate::{
     config::CheckpointStorageConfig,
     error::{Error, ErrorKind, Result},
     event::{Directive, Moment, Step},
-    id::{Attempt, CheckpointId, SubtaskId, TaskManagerId},
+    id::{Attempt, CheckpointId, OperatorUid, SubtaskId, TaskManagerId},
     job::{ExecutionAction, ExecutionInput, JobOutcome, Placement},
-    net::{Deployment, SubtaskRestore, TaskDeployment, ToTaskManager},
+    net::{Deployment, StateHandle, SubtaskRestore, TaskDeployment, ToTaskManager},
     runtime::storage_actor::StorageOrder,
     storage::CheckpointMetadata,
 };
+
+/// What all subtasks of a subtask's operators with union state kept, in their order.
+fn union_of(metadata: &CheckpointMetadata, subtask: SubtaskId) -> BTreeMap<OperatorUid, Vec<StateHandle>> {
+    let mut union: BTreeMap<OperatorUid, Vec<StateHandle>> = BTreeMap::new();
+    for (other, operators) in &metadata.subtasks {
+        if other.vertex == subtask.vertex {
+            for (uid, handle) in operators.iter().filter(|(uid, _)| metadata.union.contains(*uid)) {
+                union.entry(uid.clone()).or_default().push(handle.clone());
+            }
+        }
+    }
+    union
+}
 
 impl JobManager {
     /// Tells the execution graph, and does what it says; what that leads to is done first.
@@ -176,6 +189,7 @@ impl JobManager {
             checkpoint_id: Some(restore.metadata.checkpoint_id),
             directory: restore.directory.to_string_lossy().into_owned(),
             operators: restore.metadata.subtasks.get(&subtask).cloned().unwrap_or_default(),
+            union: union_of(&restore.metadata, subtask),
         }
     }
 

@@ -8,7 +8,13 @@
 //! ```
 //! Flink `JobMaster`, `CheckpointCoordinator`, `DefaultScheduler`.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, task::Poll, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 mod checkpoints;
 mod execution;
@@ -30,7 +36,7 @@ use crate::{
     event::{Observer, Reporter},
     heartbeat::FailureDetector,
     id::{Attempt, CheckpointId, Epoch, OperatorUid, SubtaskId, TaskManagerId},
-    job::{ExecutionGraph, ExecutionInput, JobOutcome, Placement},
+    job::{ExecutionGraph, ExecutionInput, JobOutcome, Placement, WatermarkAggregator},
     net::{FromTaskManager, StateHandle, ToTaskManager},
     restart::{Checkpointing, RestartStrategy, select},
     storage::{CheckpointMetadata, SharedFileSystem},
@@ -91,6 +97,8 @@ pub struct JobManager {
     members: BTreeMap<TaskManagerId, Member>,
     /// State that was acknowledged for checkpoints under way.
     states: BTreeMap<CheckpointId, BTreeMap<SubtaskId, BTreeMap<OperatorUid, StateHandle>>>,
+    /// The operators of which such state has lists for every subtask.
+    unions: BTreeMap<CheckpointId, BTreeSet<OperatorUid>>,
     triggered_at: BTreeMap<CheckpointId, Timestamp>,
     /// Why a subtask could not take part in a checkpoint, in its own words.
     last_decline: Option<(CheckpointId, String)>,
@@ -101,6 +109,7 @@ pub struct JobManager {
     /// The attempt that waits to know what it starts from, because a checkpoint is being stored.
     restore_wanted: Option<Attempt>,
     placement: Placement,
+    watermarks: WatermarkAggregator,
     final_request: Option<FinalRequest>,
     requests: u64,
     storage: mpsc::Sender<StorageOrder>,
@@ -288,12 +297,14 @@ impl JobManager {
             sessions: BTreeMap::new(),
             members: BTreeMap::new(),
             states: BTreeMap::new(),
+            unions: BTreeMap::new(),
             last_decline: None,
             triggered_at: BTreeMap::new(),
             restore: None,
             given: leadership.given.clone(),
             restore_wanted: None,
             placement: Placement::new(),
+            watermarks: WatermarkAggregator::default(),
             final_request: None,
             requests: 0,
             storage,
@@ -374,6 +385,7 @@ impl JobManager {
         match result {
             Ok(()) => {
                 self.states.remove(&checkpoint_id);
+                self.unions.remove(&checkpoint_id);
                 self.tell_coordinator(CoordinatorInput::Stored { checkpoint_id }).await;
             }
             Err(error) => {

@@ -38,6 +38,7 @@ fn metadata(checkpoint_id: u64) -> CheckpointMetadata {
         triggered_at: Timestamp(1_000),
         max_parallelism: 128,
         subtasks: BTreeMap::new(),
+        union: BTreeSet::new(),
     }
 }
 

@@ -9,14 +9,14 @@ use crate::{
     scenario::Plan,
     seed::Seed,
     trace::Keep,
-    workload::{Shape, Workload},
+    workload::{Fixed, Shape, Workload},
 };
 
 fn undisturbed(seed: u64, shape: Shape, planted: Option<&str>) -> RunResult {
     let plan = Plan {
         scenario: "undisturbed".to_owned(),
         seed,
-        workload: Workload::drawn(shape, Seed(seed)),
+        workload: Workload::drawn(shape, &Fixed::default(), Seed(seed)),
         faults: Vec::new(),
         planted: planted.map(str::to_owned),
     };

@@ -1,4 +1,12 @@
-//! The jobs that the laboratory runs: a few numbers, from which a declarative pipeline follows.
+//! The jobs that the laboratory runs: a few numbers, from which a declarative pipeline follows, or a generated pipeline.
+
+mod generated;
+mod kind;
+mod script;
+mod stages;
+#[cfg(test)]
+mod tests;
+mod windows;
 
 use std::time::Duration;
 
@@ -8,6 +16,10 @@ use tidegate::pipeline::{
     AggregateOperation, Assigner, Assignment, Checkpoint, Emit, EventTime, FileSink, Format, GeneratorSource,
     KeyDistribution, Operation, Pipeline, Sink, SinkKind, Source, SourceKind, Stage, WindowOperation,
 };
+
+pub use generated::Generated;
+pub use kind::{AssignerKind, FunctionKind, KeyedKind, StageKind, TriggerKind, WindowKind};
+pub use script::Script;
 
 use crate::seed::Seed;
 
@@ -21,25 +33,57 @@ pub enum Shape {
     Window,
     /// Both, each with a sink of its own.
     Both,
+    /// Whatever a script and one to three stages of any kind need.
+    Generated,
 }
 
-/// Where a workload keeps its keyed state.
+/// Where keyed state lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum Backend {
-    /// On the heap.
+    /// In memory.
     #[default]
-    HashMap,
-    /// In RocksDB: the real one, on the real disk. It takes no simulated time.
-    RocksDb,
+    Memory,
+    /// In RocksDB. Only builds with the feature `rocksdb` have it.
+    Rocksdb,
 }
 
 impl Backend {
+    /// Those that this build has.
+    pub fn available() -> Vec<Self> {
+        if cfg!(feature = "rocksdb") { vec![Self::Memory, Self::Rocksdb] } else { vec![Self::Memory] }
+    }
+
     /// Whether this laboratory was built with it.
     pub fn is_built(self) -> bool {
+        Self::available().contains(&self)
+    }
+
+    /// The stable name.
+    pub fn name(self) -> &'static str {
         match self {
-            Self::HashMap => true,
-            Self::RocksDb => cfg!(feature = "rocksdb"),
+            Self::Memory => "memory",
+            Self::Rocksdb => "rocksdb",
+        }
+    }
+
+    /// The backend of a name.
+    ///
+    /// # Errors
+    /// If there is none, or this build lacks it.
+    pub fn named(name: &str) -> Result<Self, String> {
+        let available = Self::available();
+        available.iter().copied().find(|backend| backend.name() == name).ok_or_else(|| {
+            let known = available.iter().map(|backend| backend.name()).collect::<Vec<_>>().join(", ");
+            format!("this build has no backend {name:?}; it has: {known}")
+        })
+    }
+
+    /// The value of the option `state.backend.type`.
+    fn option(self) -> &'static str {
+        match self {
+            Self::Memory => "hashmap",
+            Self::Rocksdb => "rocksdb",
         }
     }
 
@@ -48,8 +92,44 @@ impl Backend {
     }
 }
 
-/// A job of the laboratory: two generated sources, keyed, into state, into transactional file sinks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Parts of a workload that would be drawn, and are set instead.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fixed {
+    /// See [`Workload::parallelism`].
+    pub parallelism: Option<u32>,
+    /// See [`Workload::task_managers`].
+    pub task_managers: Option<u32>,
+    /// See [`Workload::inline_threshold_bytes`].
+    pub inline_threshold_bytes: Option<usize>,
+    /// See [`Workload::records`].
+    pub records: Option<u64>,
+    /// See [`Workload::keys`].
+    pub keys: Option<u64>,
+    /// See [`Workload::backend`].
+    pub backend: Option<Backend>,
+    /// Names of kinds, or first parts of them: the first stage with state of a generated pipeline is one of these.
+    #[serde(default)]
+    pub stage: Vec<String>,
+    /// Most stages with state of a generated pipeline, from 1 to 3.
+    pub stages_max: Option<u32>,
+}
+
+impl Fixed {
+    /// The kinds that are pinned; none if any will do.
+    fn kinds(&self) -> Vec<StageKind> {
+        self.stage.iter().flat_map(|pattern| StageKind::named(pattern)).collect()
+    }
+
+    /// The first pattern that no kind has.
+    pub fn unknown_stage(&self) -> Option<&str> {
+        self.stage.iter().find(|pattern| StageKind::named(pattern).is_empty()).map(String::as_str)
+    }
+}
+
+/// A job of the laboratory: two generated sources, keyed, into state, into transactional file sinks; or a generated
+/// pipeline, of which `records`, `keys`, `skewed` and `disorder_ms` say what it was drawn from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Workload {
     /// Which state.
     pub shape: Shape,
@@ -79,9 +159,12 @@ pub struct Workload {
     pub inline_threshold_bytes: usize,
     /// Seed of the generated records.
     pub data_seed: u64,
-    /// Where state is kept.
+    /// Where keyed state lives.
     #[serde(default, skip_serializing_if = "Backend::is_default")]
     pub backend: Backend,
+    /// The pipeline, if it is a generated one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generated: Option<Box<Generated>>,
 }
 
 /// Where everything of a run is on the simulated disk.
@@ -109,14 +192,15 @@ impl Workload {
             channel_credit: 4,
             inline_threshold_bytes: 512,
             data_seed: 0,
-            backend: Backend::HashMap,
+            backend: Backend::Memory,
+            generated: None,
         }
     }
 
     /// A small workload, drawn from a seed: what campaigns run.
-    pub fn drawn(shape: Shape, seed: Seed) -> Self {
+    pub fn drawn(shape: Shape, fixed: &Fixed, seed: Seed) -> Self {
         let mut random = seed.child("workload").random();
-        Self {
+        let mut workload = Self {
             shape,
             records: random.gen_range(60..=300),
             seconds: random.gen_range(20..=50),
@@ -131,8 +215,42 @@ impl Workload {
             channel_credit: random.gen_range(1..=4),
             inline_threshold_bytes: if random.gen_bool(0.5) { 0 } else { 4_096 },
             data_seed: random.r#gen::<u64>() >> 1,
-            backend: Backend::HashMap,
+            backend: Backend::Memory,
+            generated: None,
+        };
+        if shape == Shape::Generated {
+            workload.draw_generated_numbers(seed);
         }
+        workload.parallelism = fixed.parallelism.unwrap_or(workload.parallelism);
+        workload.task_managers = fixed.task_managers.unwrap_or(workload.task_managers);
+        workload.inline_threshold_bytes = fixed.inline_threshold_bytes.unwrap_or(workload.inline_threshold_bytes);
+        workload.records = fixed.records.unwrap_or(workload.records);
+        workload.keys = fixed.keys.unwrap_or(workload.keys).max(1);
+        workload.backend = fixed.backend.unwrap_or(workload.backend);
+        if shape == Shape::Generated {
+            let bounds = generated::Bounds {
+                records: workload.records,
+                seconds: workload.seconds,
+                keys: workload.keys,
+                skewed: workload.skewed,
+                disorder_ms: workload.disorder_ms,
+                parallelism: workload.parallelism,
+                kinds: &fixed.kinds(),
+                stages_max: fixed.stages_max.unwrap_or(3),
+            };
+            workload.generated = Some(Box::new(Generated::drawn(&bounds, seed.child("generated"))));
+        }
+        workload
+    }
+
+    /// Scripts are shorter, and their event times lie closer together.
+    fn draw_generated_numbers(&mut self, seed: Seed) {
+        let mut random = seed.child("generated-workload").random();
+        self.records = random.gen_range(20..=80);
+        self.seconds = random.gen_range(6..=20);
+        self.keys = random.gen_range(1..=5);
+        self.disorder_ms = if random.gen_bool(0.4) { 0 } else { random.gen_range(1..=800) };
+        self.checkpoint_interval_ms = random.gen_range(800..=2_500);
     }
 
     /// The pipeline that follows.
@@ -143,6 +261,10 @@ impl Workload {
         checkpoint.dir = Some(CHECKPOINTS.into());
         pipeline.checkpoint = Some(checkpoint);
         pipeline.config = self.options();
+        if let Some(generated) = &self.generated {
+            let Pipeline { sources, stages, sinks, .. } = generated.pipeline();
+            return Pipeline { sources, stages, sinks, ..pipeline };
+        }
         pipeline = pipeline.source(self.source("left", 0)).source(self.source("right", 1));
         if matches!(self.shape, Shape::Value | Shape::Both) {
             pipeline = pipeline.stage(self.totals()).sink(sink("totals-out", "totals"));
@@ -154,10 +276,6 @@ impl Workload {
     }
 
     fn options(&self) -> std::collections::BTreeMap<String, String> {
-        let backend = match self.backend {
-            Backend::HashMap => "hashmap",
-            Backend::RocksDb => "rocksdb",
-        };
         let options = [
             ("execution.checkpointing.timeout", "20 s".to_owned()),
             ("execution.checkpointing.tolerable-failed-checkpoints", "1000".to_owned()),
@@ -169,7 +287,7 @@ impl Workload {
             ("heartbeat.interval", "2 s".to_owned()),
             ("heartbeat.timeout", "8 s".to_owned()),
             ("pipeline.auto-watermark-interval", "1 s".to_owned()),
-            ("state.backend.type", backend.to_owned()),
+            ("state.backend.type", self.backend.option().to_owned()),
             ("tidegate.batch-records", self.batch_records.to_string()),
             ("taskmanager.network.memory.buffers-per-channel", self.channel_credit.to_string()),
         ];

@@ -1,0 +1,63 @@
+//! Functions with state, and rolling reductions.
+
+use super::{Compiler, unsupported, window::reduction};
+use crate::{
+    api::{DataStream, KeyedStream},
+    error::Result,
+    operator::KeyedProcessFunction,
+    pipeline::{
+        function::{
+            About, Aggregating, Average, Contains, Dedup, ListAverage, MapAverage, MapCount, ReducingSum, Timers,
+            ValueAverage, ValueCount, time_to_live,
+        },
+        model::ProcessFunction,
+        plan::{PlannedProcess, PlannedReduce, PlannedStage},
+        row::Row,
+        row_window::RowKey,
+    },
+};
+
+impl Compiler<'_> {
+    /// The inputs of a stage by a key of their fields.
+    pub(super) fn keyed(&self, stage: &PlannedStage, key: &[usize]) -> Result<KeyedStream<Row, RowKey>> {
+        Ok(self.unpartitioned(&stage.inputs)?.key_by_selector(RowKey::new(key)))
+    }
+
+    pub(super) fn rolling(
+        &self,
+        stage: &PlannedStage,
+        key: &[usize],
+        reduce: &PlannedReduce,
+    ) -> Result<DataStream<Row>> {
+        Ok(self.keyed(stage, key)?.reduce(reduction(&stage.name, reduce)))
+    }
+
+    pub(super) fn process(&self, stage: &PlannedStage, planned: &PlannedProcess) -> Result<DataStream<Row>> {
+        let about = About {
+            stage: stage.name.clone(),
+            value: planned.value.clone(),
+            ttl: planned.declared.ttl.as_ref().map(time_to_live),
+        };
+        let keyed = self.keyed(stage, &planned.key)?;
+        Ok(match planned.declared.function {
+            ProcessFunction::ValueAvg { n } => run(&keyed, ValueAverage::new(about, n)),
+            ProcessFunction::ListAvg { n } => run(&keyed, ListAverage::new(about, n)),
+            ProcessFunction::MapAvg { n } => run(&keyed, MapAverage::new(about, n)),
+            ProcessFunction::MapCount { n } => run(&keyed, MapCount::new(about, n)),
+            ProcessFunction::ReducingSum => run(&keyed, ReducingSum::new(about)),
+            ProcessFunction::AggregatingContains => run(&keyed, Aggregating::new(about, Contains)),
+            ProcessFunction::AggregatingAvg => run(&keyed, Aggregating::new(about, Average)),
+            ProcessFunction::ValueCount => run(&keyed, ValueCount::new(&about)),
+            ProcessFunction::Dedup => run(&keyed, Dedup::new(&about)),
+            ProcessFunction::Timers { pattern, delay, time } => run(&keyed, Timers::new(&about, pattern, delay, time)),
+            ProcessFunction::RawCount => return Err(unsupported(&stage.name, "raw keyed state")),
+        })
+    }
+}
+
+fn run<F>(keyed: &KeyedStream<Row, RowKey>, function: F) -> DataStream<Row>
+where
+    F: KeyedProcessFunction<Key = Row, In = Row, Out = Row> + Clone + Sync,
+{
+    keyed.process(function)
+}

@@ -1,0 +1,224 @@
+//! Generated pipelines: a script, and one to three stages of any kind, with one right result.
+//!
+//! One script plays everything, so that each subtask that follows has one input channel and sees one sequence. Behind a
+//! stage of parallelism two and more several channels meet: there only kinds follow whose results for a key are decided by
+//! the order of that key's records. What a machine's clock decides comes last.
+
+use std::time::Duration;
+
+use rand::{Rng as _, seq::SliceRandom as _};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+use tidegate::pipeline::{Assignment, Operation, Pipeline, ScriptAction, Source, SourceKind, Stage};
+
+use super::{
+    JOB_ID,
+    kind::StageKind,
+    script::{Script, ScriptBounds},
+    sink, stages,
+};
+use crate::seed::Seed;
+
+/// A generated pipeline: everything but what any workload has.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Generated {
+    /// The names of the kinds of its stages, in order.
+    pub kinds: Vec<String>,
+    /// Milliseconds of processing time between two steps of the script.
+    pub interval_ms: u64,
+    /// What the source plays.
+    pub script: Script,
+    /// Its stages and sinks; the source has the name `script`.
+    pub pipeline: Pipeline,
+}
+
+/// What a generated pipeline is drawn from.
+pub(super) struct Bounds<'a> {
+    pub records: u64,
+    pub seconds: u64,
+    pub keys: u64,
+    pub skewed: bool,
+    pub disorder_ms: u64,
+    pub parallelism: u32,
+    /// The kinds of which the first stage with state is one; all whose results no machine's clock decides, if it is empty.
+    pub kinds: &'a [StageKind],
+    /// Most stages with state.
+    pub stages_max: u32,
+}
+
+const SCRIPT: &str = "script";
+
+impl Generated {
+    pub(super) fn drawn(bounds: &Bounds<'_>, seed: Seed) -> Self {
+        let kind = draw_kind(bounds.kinds, &mut seed.child("kind").random());
+        let script_bounds = ScriptBounds {
+            records: bounds.records,
+            keys: bounds.keys,
+            skewed: bounds.skewed,
+            disorder_ms: bounds.disorder_ms,
+            late: !kind.has_two_inputs(),
+        };
+        let script = Script::drawn(script_bounds, seed.child("script"));
+        let mut builder = Builder { pipeline: Pipeline::new(JOB_ID), output: SCRIPT.into(), kinds: Vec::new() };
+        if bounds.stages_max > 1 {
+            builder.lead(&mut seed.child("lead").random());
+        }
+        builder.add(kind, "main", &mut seed.child("main").random());
+        let mut last = (kind, "main");
+        for name in ["second", "third"].into_iter().take(bounds.stages_max.saturating_sub(1) as usize) {
+            let child = seed.child(name);
+            if !last.0.can_be_followed() || child.child("more").random().gen_bool(0.6) {
+                break;
+            }
+            let follows = |kind: &StageKind| bounds.parallelism == 1 || kind.follows_order();
+            let pool: Vec<StageKind> =
+                StageKind::all().into_iter().filter(|kind| can_follow(*kind) && follows(kind)).collect();
+            let next = draw_kind(&pool, &mut child.child("kind").random());
+            builder.follow(stages::value_of(last.0), last.1);
+            builder.add(next, name, &mut child.random());
+            last = (next, name);
+        }
+        let output = std::mem::take(&mut builder.output);
+        builder.pipeline = builder.pipeline.sink(sink("main-out", &output));
+        let interval_ms = (bounds.seconds * 1_000 / script.len().max(1) as u64).max(1);
+        Self { kinds: builder.kinds, interval_ms, script, pipeline: builder.pipeline }
+    }
+
+    /// The pipeline with its source.
+    pub(super) fn pipeline(&self) -> Pipeline {
+        let script = self.script.source(Duration::from_millis(self.interval_ms));
+        let mut source = Source::new(SCRIPT, SourceKind::Script(script));
+        source.parallelism = Some(1);
+        self.pipeline.clone().source(source)
+    }
+
+    /// Simpler pipelines of the same sort: without the last stage, without a side output, with a part of the script.
+    pub(crate) fn simpler(&self) -> Vec<Self> {
+        let mut simpler = Vec::new();
+        simpler.extend(self.without_last_stage());
+        let steps = self.script.len();
+        let mut size = steps / 2;
+        while size > 0 {
+            for start in (0..steps).step_by(size) {
+                let mut candidate = self.clone();
+                candidate.script.steps.drain(start..(start + size).min(steps));
+                if candidate.script.has_records() {
+                    simpler.push(candidate);
+                }
+            }
+            size /= 2;
+        }
+        simpler
+    }
+
+    /// The pipeline whose result is what the last stage with state takes.
+    fn without_last_stage(&self) -> Option<Self> {
+        let names = ["main", "second", "third"];
+        let last = self.kinds.len().checked_sub(1).filter(|last| *last > 0)?;
+        let (last, before) = (*names.get(last)?, *names.get(last - 1)?);
+        let mut candidate = self.clone();
+        candidate.kinds.pop();
+        let glue = glue_name(before);
+        let gone = |name: &str| name == last || name == glue;
+        candidate.pipeline.stages.retain(|stage| !gone(&stage.name));
+        candidate.pipeline.sinks.retain(|sink| sink.inputs != [format!("{last}.late")]);
+        for sink in &mut candidate.pipeline.sinks {
+            for input in &mut sink.inputs {
+                if input == last {
+                    *input = before.to_owned();
+                }
+            }
+        }
+        Some(candidate)
+    }
+}
+
+impl Script {
+    fn has_records(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step.action, ScriptAction::Element { .. }))
+    }
+}
+
+/// A kind of the pool: of states and of windows equally often, then of each sort equally often.
+fn draw_kind(pool: &[StageKind], random: &mut ChaCha8Rng) -> StageKind {
+    let all: Vec<StageKind> = StageKind::all().into_iter().filter(|kind| !kind.has_clock()).collect();
+    let pool = if pool.is_empty() { &all } else { pool };
+    let windows = random.gen_bool(0.5);
+    let half: Vec<StageKind> = pool.iter().copied().filter(|kind| kind.is_window() == windows).collect();
+    let half = if half.is_empty() { pool.to_vec() } else { half };
+    let mut sorts: Vec<String> = half.iter().map(|kind| kind.sort()).collect();
+    sorts.dedup();
+    let sort = sorts.choose(random).cloned().unwrap_or_default();
+    let of_sort: Vec<StageKind> = half.into_iter().filter(|kind| kind.sort() == sort).collect();
+    *of_sort.choose(random).unwrap_or(&StageKind::Running)
+}
+
+/// Which kinds take what another stage emits: those with one input and a key, which no clock decides.
+fn can_follow(kind: StageKind) -> bool {
+    let keyless = matches!(kind, StageKind::Operator(_)) || kind.sort() == "all";
+    !(kind.has_clock() || kind.has_two_inputs() || keyless)
+}
+
+fn glue_name(of: &str) -> String {
+    format!("{of}-value")
+}
+
+/// Puts stages one after the other.
+struct Builder {
+    pipeline: Pipeline,
+    output: String,
+    kinds: Vec<String>,
+}
+
+impl Builder {
+    fn push(&mut self, stage: Stage) {
+        self.output.clone_from(&stage.name);
+        self.pipeline.stages.push(stage);
+    }
+
+    /// Stateless stages between the script and the first state, in one subtask like the script.
+    fn lead(&mut self, random: &mut ChaCha8Rng) {
+        let same = || Assignment::new("key", "key");
+        let operation = match random.gen_range(0..10) {
+            0 | 1 => Operation::Filter { condition: format!("floor_mod(value, 5) <> {}", random.gen_range(0..5)) },
+            2 | 3 => {
+                let expression = format!("value * {} + 1", random.gen_range(-2..=3));
+                Operation::Map { fields: vec![same(), Assignment::new("value", expression)] }
+            }
+            4 => {
+                let mut repeat = Stage::new("lead", &self.output, Operation::Repeat { count: 2, index: "copy".into() });
+                repeat.parallelism = Some(1);
+                self.push(repeat);
+                let mut numbered = Stage::new(
+                    "lead-value",
+                    &self.output,
+                    Operation::Map { fields: vec![same(), Assignment::new("value", "value + copy")] },
+                );
+                numbered.parallelism = Some(1);
+                self.push(numbered);
+                return;
+            }
+            _ => return,
+        };
+        let mut stage = Stage::new("lead", &self.output, operation);
+        stage.parallelism = Some(1);
+        self.push(stage);
+    }
+
+    fn add(&mut self, kind: StageKind, name: &str, random: &mut ChaCha8Rng) {
+        let drawn = stages::draw(kind, name, &self.output, random);
+        drawn.stages.into_iter().for_each(|stage| self.push(stage));
+        if drawn.late {
+            self.pipeline.sinks.push(sink(&format!("{name}-late-out"), &format!("{name}.late")));
+        }
+        self.kinds.push(kind.name());
+    }
+
+    /// Makes records with `key` and `value` of the results of a stage.
+    fn follow(&mut self, value: &str, name: &str) {
+        let fields = vec![Assignment::new("key", "key"), Assignment::new("value", value)];
+        let glue = Stage::new(glue_name(name), &self.output, Operation::Map { fields });
+        self.push(glue);
+    }
+}

@@ -1,0 +1,215 @@
+//! The script of a generated pipeline: what its one source plays, as a value that reads like a line of text.
+//!
+//! One word per step: `k1=5@1200` is a record with key, value and event time, `w1199` a watermark, `idle` and `active` the
+//! status of an input. Steps of other inputs than the first end in its number: `w1199/1`.
+
+use std::{fmt::Write as _, str::FromStr};
+
+use rand::{Rng as _, seq::SliceRandom as _};
+use serde::{Deserialize, Serialize};
+use tidegate::pipeline::{Field, FieldType, Row, ScriptAction, ScriptSource, ScriptStep};
+
+use crate::seed::Seed;
+
+/// The steps of a script of records with a key and a value.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Script {
+    /// The steps, in order.
+    pub steps: Vec<ScriptStep>,
+}
+
+/// What a script is drawn from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ScriptBounds {
+    pub records: u64,
+    pub keys: u64,
+    pub skewed: bool,
+    pub disorder_ms: u64,
+    /// Whether records may come behind the watermark.
+    pub late: bool,
+}
+
+impl Script {
+    /// The source that plays it.
+    pub(super) fn source(&self, interval: std::time::Duration) -> ScriptSource {
+        let columns = vec![Field::new("key", FieldType::Text), Field::new("value", FieldType::Int)];
+        let inputs = self.steps.iter().map(|step| step.input + 1).max().unwrap_or(1);
+        ScriptSource { inputs, interval, ..ScriptSource::new(columns, self.steps.clone()) }
+    }
+
+    /// How many steps it has.
+    pub fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    pub(super) fn drawn(bounds: ScriptBounds, seed: Seed) -> Self {
+        let mut random = seed.random();
+        let inputs = if random.gen_bool(0.7) { 1 } else { random.gen_range(2..=3) };
+        let step_ms = *[20, 100, 400].choose(&mut random).unwrap_or(&100);
+        let start_ms = if random.gen_bool(0.1) { -5_000 } else { random.gen_range(0..10_000) };
+        let mut script = Writer { steps: Vec::new(), idle: vec![false; inputs] };
+        let (mut now_ms, mut watermark_ms, mut records) = (start_ms, i64::MIN, 0);
+        let disorder_ms = bounds.disorder_ms as i64;
+        while records < bounds.records {
+            let input = random.gen_range(0..inputs);
+            match random.gen_range(0..100) {
+                0..=2 => script.set_idle(input),
+                3..=22 => {
+                    // Behind this watermark nothing comes any more but what is meant to be late.
+                    let highest_ms = now_ms - disorder_ms - 1;
+                    let back_ms = if random.gen_bool(0.15) { random.gen_range(0..5 * step_ms) } else { 0 };
+                    watermark_ms = watermark_ms.max(highest_ms - back_ms);
+                    script.push(input, ScriptAction::Watermark(highest_ms - back_ms));
+                }
+                23..=30 if bounds.late && watermark_ms > i64::MIN => {
+                    let time_ms = watermark_ms - random.gen_range(0..20 * step_ms);
+                    script.push(input, element(bounds, time_ms, &mut random));
+                    records += 1;
+                }
+                _ => {
+                    // A burst of one event time every now and then.
+                    now_ms += if random.gen_bool(0.25) { 0 } else { random.gen_range(0..2 * step_ms) };
+                    let time_ms = now_ms - random.gen_range(0..=disorder_ms);
+                    script.push(input, element(bounds, time_ms, &mut random));
+                    records += 1;
+                }
+            }
+        }
+        Self { steps: script.steps }
+    }
+}
+
+fn element(bounds: ScriptBounds, time_ms: i64, random: &mut impl rand::Rng) -> ScriptAction {
+    let key = if bounds.skewed && random.gen_bool(0.6) { 0 } else { random.gen_range(0..bounds.keys) };
+    ScriptAction::Element { row: row(&format!("k{key}"), random.gen_range(-20..=100)), time_ms }
+}
+
+fn row(key: &str, value: i64) -> Row {
+    tidegate::row![key, value]
+}
+
+/// Writes steps; an input that is idle becomes active before its next step.
+struct Writer {
+    steps: Vec<ScriptStep>,
+    idle: Vec<bool>,
+}
+
+impl Writer {
+    fn push(&mut self, input: usize, action: ScriptAction) {
+        if std::mem::take(&mut self.idle[input]) {
+            self.step(input, ScriptAction::Active);
+        }
+        self.step(input, action);
+    }
+
+    fn set_idle(&mut self, input: usize) {
+        if !std::mem::replace(&mut self.idle[input], true) {
+            self.step(input, ScriptAction::Idle);
+        }
+    }
+
+    fn step(&mut self, input: usize, action: ScriptAction) {
+        self.steps.push(ScriptStep { input: input as u32, action });
+    }
+}
+
+impl From<Script> for String {
+    fn from(script: Script) -> Self {
+        let mut text = Self::new();
+        for step in script.steps {
+            if !text.is_empty() {
+                text.push(' ');
+            }
+            match step.action {
+                ScriptAction::Element { row, time_ms } => {
+                    let key = row.values().first().and_then(|key| key.as_str()).unwrap_or_default();
+                    let value = row.values().get(1).and_then(|value| value.as_int()).unwrap_or_default();
+                    let _ = write!(text, "{key}={value}@{time_ms}");
+                }
+                ScriptAction::Watermark(time_ms) => {
+                    let _ = write!(text, "w{time_ms}");
+                }
+                ScriptAction::Idle => text.push_str("idle"),
+                ScriptAction::Active => text.push_str("active"),
+                ScriptAction::Checkpoint => text.push_str("checkpoint"),
+                ScriptAction::Fail => text.push_str("fail"),
+            }
+            if step.input > 0 {
+                let _ = write!(text, "/{}", step.input);
+            }
+        }
+        text
+    }
+}
+
+impl TryFrom<String> for Script {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let steps = text.split_whitespace().map(parse_step).collect::<Result<_, _>>()?;
+        Ok(Self { steps })
+    }
+}
+
+fn parse_step(word: &str) -> Result<ScriptStep, String> {
+    let number = |text: &str| i64::from_str(text).map_err(|_| format!("`{word}` is no step of a script"));
+    let (action, input) = match word.rsplit_once('/') {
+        Some((action, input)) => (action, u32::try_from(number(input)?).map_err(|error| error.to_string())?),
+        None => (word, 0),
+    };
+    let action = match action {
+        "idle" => ScriptAction::Idle,
+        "active" => ScriptAction::Active,
+        "checkpoint" => ScriptAction::Checkpoint,
+        "fail" => ScriptAction::Fail,
+        record => match record.split_once('=').and_then(|(key, rest)| Some((key, rest.split_once('@')?))) {
+            Some((key, (value, time_ms))) => {
+                ScriptAction::Element { row: row(key, number(value)?), time_ms: number(time_ms)? }
+            }
+            None => ScriptAction::Watermark(number(record.strip_prefix('w').unwrap_or(record))?),
+        },
+    };
+    Ok(ScriptStep { input, action })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: ScriptBounds = ScriptBounds { records: 50, keys: 3, skewed: true, disorder_ms: 300, late: true };
+
+    #[test]
+    fn a_script_is_read_as_it_was_written() {
+        for seed in 0..50 {
+            let script = Script::drawn(BOUNDS, Seed(seed));
+            let text = String::from(script.clone());
+            assert_eq!(Script::try_from(text), Ok(script));
+        }
+    }
+
+    #[test]
+    fn what_is_no_step_is_refused_by_name() {
+        assert_eq!(Script::try_from("w12 k1=x@3".to_owned()), Err("`k1=x@3` is no step of a script".to_owned()));
+    }
+
+    #[test]
+    fn nothing_is_behind_the_watermark_of_a_script_that_has_no_late_records() {
+        for seed in 0..50 {
+            let script = Script::drawn(ScriptBounds { late: false, ..BOUNDS }, Seed(seed));
+            let mut highest_ms = i64::MIN;
+            for step in &script.steps {
+                match &step.action {
+                    ScriptAction::Watermark(time_ms) => highest_ms = highest_ms.max(*time_ms),
+                    ScriptAction::Element { time_ms, .. } => assert!(*time_ms > highest_ms, "seed {seed}: {step:?}"),
+                    _ => {}
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Pipelines with scripted input, answered by the engine and by Apache Flink 2.3.0: the answers are equal.
+//!
+//! Each case runs on a whole cluster in a simulated world, with real tasks, channels and checkpoints. What reaches each
+//! subtask of a sink, records and watermarks, is compared in order; only records of one event time between two watermarks
+//! may change places, because timers of one time come in the order of a heap in Flink.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+use serde_json::Value;
+use tidegate::{
+    env::{Env, sim::simulate},
+    pipeline::{Case, Pipeline, TraceOutput},
+    runtime::LocalCluster,
+};
+use tidegate_sim::world::network::{NetworkConfig, SimNetwork};
+
+/// The trace of a run: for each subtask and side output what reached it, in order.
+type Trace = BTreeMap<(i64, String), Vec<Value>>;
+
+/// Runs a pipeline alone in a simulated world: its trace, and why it failed if it did.
+fn play(pipeline: &Pipeline) -> (Vec<String>, Result<(), String>) {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let (config, program) = match pipeline.compile_with(&TraceOutput::collected(lines.clone())) {
+        Ok(compiled) => compiled,
+        Err(error) => return (Vec::new(), Err(error.to_string())),
+    };
+    let ended = simulate(
+        1,
+        |_| {},
+        move || async move {
+            let network = SimNetwork::new(1, NetworkConfig::default());
+            network.add_node(madsim::plugin::node(), "cluster");
+            let env = Env::simulated(network);
+            let summary = LocalCluster::new(config).run(&env, Arc::new(program)).await;
+            summary.map(|_| ()).map_err(|error| error.to_string())
+        },
+    );
+    let lines = std::mem::take(&mut *lines.lock().unwrap());
+    (lines, ended.and_then(|ended| ended))
+}
+
+/// Which records may change places between two watermarks.
+#[derive(Clone, Copy, PartialEq)]
+enum Loose {
+    /// Those of one event time.
+    SameTime,
+    /// All: one timer, or one record, has results of several times, in the order of a heap or of a hash map.
+    All,
+}
+
+fn looseness(case: &Value) -> Loose {
+    let stages = case["stages"].to_string();
+    let loose = stages.contains("continuous_event_time") || stages.contains("interval_join");
+    if loose { Loose::All } else { Loose::SameTime }
+}
+
+fn trace_of(entries: impl IntoIterator<Item = Value>, loose: Loose) -> Trace {
+    let mut trace = Trace::new();
+    for mut entry in entries {
+        let fields = entry.as_object_mut().unwrap();
+        // Control events have no subtask.
+        let Some(subtask) = fields.remove("s") else { continue };
+        let out = fields.remove("out").map_or(String::new(), |out| out.as_str().unwrap().to_owned());
+        trace.entry((subtask.as_i64().unwrap(), out)).or_default().push(entry);
+    }
+    trace.values_mut().for_each(|entries| in_one_order(entries, loose));
+    trace
+}
+
+/// Gives records that may change places one order; if only those of one event time may, each time keeps its places.
+fn in_one_order(entries: &mut [Value], loose: Loose) {
+    for segment in entries.split_mut(|entry| entry.get("w").is_some()) {
+        if loose == Loose::All {
+            segment.sort_by_key(Value::to_string);
+            continue;
+        }
+        let mut by_time: BTreeMap<i64, Vec<Value>> = BTreeMap::new();
+        let times: Vec<i64> = segment.iter().map(|entry| entry["ts"].as_i64().unwrap()).collect();
+        for (time, entry) in times.iter().zip(segment.iter()) {
+            by_time.entry(*time).or_default().push(entry.clone());
+        }
+        by_time.values_mut().for_each(|entries| entries.sort_by_key(|entry| std::cmp::Reverse(entry.to_string())));
+        for (time, entry) in times.iter().zip(segment.iter_mut()) {
+            *entry = by_time.get_mut(time).unwrap().pop().unwrap();
+        }
+    }
+}
+
+/// What is different between the records that became visible, in any order.
+fn difference_of_committed(committed: &Value, lines: &[String]) -> Option<String> {
+    let mut expected: Vec<String> = committed.as_array().unwrap().iter().map(Value::to_string).collect();
+    let found = lines.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let found = found.filter(|entry| entry.get("w").is_none() && entry.get("out").is_none());
+    let mut found: Vec<String> = found
+        .map(|mut entry| {
+            entry.as_object_mut().unwrap().remove("s");
+            entry.to_string()
+        })
+        .collect();
+    expected.sort();
+    found.sort();
+    let index = (0..expected.len().max(found.len())).find(|index| expected.get(*index) != found.get(*index))?;
+    Some(format!("committed at {index}\n    Flink {:?}\n    here  {:?}", expected.get(index), found.get(index)))
+}
+
+/// What is different, in a few lines; `None` if nothing is.
+fn difference(line: &str) -> (String, Option<String>) {
+    let value: Value = serde_json::from_str(line).unwrap();
+    let flink = &value["flink"];
+    let name = value["case"]["name"].as_str().unwrap().to_owned();
+    let case = match Case::from_json(&name, line) {
+        Ok(case) => case,
+        Err(error) => return (name, Some(format!("cannot be read: {error}"))),
+    };
+    let (lines, ended) = play(&case.pipeline);
+    let expect_failure = flink["status"] == "FAILED";
+    if ended.is_err() != expect_failure {
+        return (name, Some(format!("ended as {ended:?}, Flink's as {}", flink["status"])));
+    }
+    if expect_failure {
+        // What a job that failed shows, is what it had shown before.
+        return (name, None);
+    }
+    let steps = value["case"]["steps"].as_array().unwrap();
+    if steps.iter().any(|step| step.get("fail").is_some()) {
+        // How much of what a failure takes back had reached Flink's sink is chance: only what was committed counts.
+        return (name, difference_of_committed(&flink["committed"], &lines));
+    }
+    let loose = looseness(&value["case"]);
+    let found = trace_of(lines.iter().map(|line| serde_json::from_str(line).unwrap()), loose);
+    let expected = trace_of(flink["trace"].as_array().unwrap().iter().cloned(), loose);
+    for key in expected.keys().chain(found.keys()) {
+        let nothing = Vec::new();
+        let (expected, found) = (expected.get(key).unwrap_or(&nothing), found.get(key).unwrap_or(&nothing));
+        let first = (0..expected.len().max(found.len())).find(|index| expected.get(*index) != found.get(*index));
+        if let Some(index) = first {
+            let show = |entries: &[Value]| {
+                let shown: Vec<String> = entries.iter().skip(index).take(3).map(Value::to_string).collect();
+                shown.join(" ")
+            };
+            let (expected, found) = (show(expected), show(found));
+            return (name, Some(format!("{key:?} at {index}\n    Flink {expected}\n    here  {found}")));
+        }
+    }
+    (name, None)
+}
+
+/// Sessions that merge keep the contents of the smallest first. Flink takes any, by the order of a hash set, and other ones
+/// in RocksDB; it shows where the function depends on the order.
+const MERGE_ORDER: &str = "the order in which sessions merge";
+/// Timers of one time come by key group and key here, in the order of a heap in Flink; a list behind them shows it.
+const TIMER_ORDER: &str = "the order of timers of one time";
+const SAVEPOINT: &str = "a savepoint, or another parallelism";
+
+/// Cases that differ on purpose, with the reason.
+const DENIED: [(&str, &str); 7] = [
+    ("cascaded-windows", TIMER_ORDER),
+    ("session-merge-order-concat-rocksdb", MERGE_ORDER),
+    ("20260701-00079", MERGE_ORDER),
+    ("20260701-00310", MERGE_ORDER),
+    ("20260701-00323", MERGE_ORDER),
+    ("20260701-00346", MERGE_ORDER),
+    ("20260701-00374", MERGE_ORDER),
+];
+
+/// Why a case cannot agree.
+fn denied(name: &str, line: &str) -> Option<&'static str> {
+    let value: Value = serde_json::from_str(line).unwrap();
+    if value["case"]["steps"].as_array().unwrap().iter().any(|step| step.get("sp").is_some()) {
+        return Some(SAVEPOINT);
+    }
+    DENIED.iter().find(|(denied, _)| *denied == name).map(|(_, reason)| *reason)
+}
+
+fn check(file: &str, text: &str) {
+    let only = std::env::var("TIDEGATE_CASE").ok();
+    let mut agreeing = 0;
+    let mut wrong = Vec::new();
+    for line in text.lines() {
+        if only.as_ref().is_some_and(|only| !line.contains(&format!("\"name\":\"{only}\""))) {
+            continue;
+        }
+        let (name, difference) = difference(line);
+        match (difference, denied(&name, line)) {
+            (None, None) => agreeing += 1,
+            (Some(_), Some(_)) => {}
+            (None, Some(reason)) => wrong.push(format!("{name}: agrees, and is denied for {reason}")),
+            (Some(difference), None) => wrong.push(format!("{name}: {difference}")),
+        }
+    }
+    assert!(wrong.is_empty(), "{file}: {agreeing} agree, {} do not:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn cases_made_by_hand_have_the_answers_of_flink() {
+    check("handmade.jsonl", include_str!("../data/flink-cases/handmade.jsonl"));
+}
+
+#[test]
+fn random_cases_have_the_answers_of_flink() {
+    check("random.jsonl", include_str!("../data/flink-cases/random.jsonl"));
+}
+
+#[test]
+fn cases_with_failures_have_the_answers_of_flink() {
+    check("faults.jsonl", include_str!("../data/flink-cases/faults.jsonl"));
+}
