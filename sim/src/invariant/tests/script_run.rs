@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, sync::LazyLock, time::Duration};
 
 use tidegate::{
     codec,
+    event::Step,
     id::CheckpointId,
     operator::OperatorSnapshot,
     pipeline::{
@@ -24,7 +25,7 @@ use crate::{
     scenario::Plan,
     seed::Seed,
     trace::Keep,
-    workload::{CHECKPOINTS, JOB_ID, OUTPUT, Shape, Workload},
+    workload::{CHECKPOINTS, Fixed, JOB_ID, OUTPUT, Shape, Workload},
 };
 
 const STAGE: &str = "stage";
@@ -51,7 +52,7 @@ fn pipeline(stages: Vec<Stage>) -> Pipeline {
     pipeline.max_parallelism = Some(16);
     pipeline.checkpoint =
         Some(Checkpoint { dir: Some(CHECKPOINTS.into()), ..Checkpoint::every(Duration::from_millis(1_100)) });
-    pipeline.config = Workload::drawn(Shape::Value, Seed(1)).pipeline().config;
+    pipeline.config = Workload::drawn(Shape::Value, &Fixed::default(), Seed(1)).pipeline().config;
     pipeline = pipeline.source(Source::new("script", SourceKind::Script(script)));
     let parallelism = stages.last().unwrap().parallelism;
     let kind = SinkKind::File(FileSink::new(format!("{OUTPUT}/out"), Format::Csv));
@@ -67,7 +68,11 @@ fn undisturbed(pipeline: &Pipeline, planted: Option<&str>) -> RunResult {
     let plan = Plan {
         scenario: "undisturbed".to_owned(),
         seed: 1,
-        workload: Workload { task_managers: 2, parallelism: 2, ..Workload::drawn(Shape::Value, Seed(1)) },
+        workload: Workload {
+            task_managers: 2,
+            parallelism: 2,
+            ..Workload::drawn(Shape::Value, &Fixed::default(), Seed(1))
+        },
         faults: Vec::new(),
         planted: planted.map(str::to_owned),
     };
@@ -346,6 +351,35 @@ fn output_up_to_a_checkpoint_is_about_the_operation_before_the_sink() {
     assert_eq!(broken_by(&WINDOWS, lose), [InvariantId::I1, InvariantId::I11].into());
     assert_eq!(broken_by(&TIMERS, lose), [InvariantId::I1, InvariantId::I10].into());
     assert_eq!(broken_by(&SUMS, lose), [InvariantId::I1, InvariantId::I5].into());
+}
+
+#[test]
+fn a_watermark_that_goes_back_or_leaves_one_out_is_seen() {
+    let watermarks = |history: &History| {
+        let places = history.facts.iter().enumerate().filter(|(_, fact)| fact.step == Step::Watermark);
+        places
+            .filter(|(_, fact)| fact.subtask.as_deref().is_some_and(|name| name.ends_with("#1")))
+            .map(|(i, _)| i)
+            .collect()
+    };
+    let swapped = |history: &mut History| {
+        let places: Vec<usize> = watermarks(history);
+        history.facts.swap(places[2], places[3]);
+    };
+    let mut history = SUMS.history.clone();
+    swapped(&mut history);
+    let signatures: Vec<_> = judge(&history, &SUMS.model).into_iter().map(|violation| violation.signature).collect();
+    assert_eq!(signatures, ["I12 watermark goes back", "I12 watermarks of another order"]);
+    let left_out = |history: &mut History| {
+        let places: Vec<usize> = watermarks(history);
+        history.facts.remove(places[3]);
+    };
+    assert_eq!(broken_by(&SUMS, left_out), [InvariantId::I12].into());
+    let cut_off = |history: &mut History| {
+        let places: Vec<usize> = watermarks(history);
+        history.facts.remove(places[0]);
+    };
+    assert_eq!(broken_by(&SUMS, cut_off), [].into(), "an attempt may begin anywhere");
 }
 
 #[test]
