@@ -10,6 +10,7 @@
 //! Both refuse what they cannot know the one right result of ([`ModelError`]): results that depend on how sources are
 //! interleaved or on a clock, sinks that are not exactly once.
 
+mod certain;
 mod check;
 mod evaluate;
 mod fold;
@@ -33,6 +34,7 @@ use tidegate::{
     pipeline::{Aggregate, Emit, Pipeline, Plan, PlannedOperation, Row, Stream},
 };
 
+pub use certain::Certain;
 use evaluate::{Evaluation, Kept};
 pub use evaluate::{Folds, Group, Results};
 use kept::KeptByStage;
@@ -138,6 +140,9 @@ pub struct Model {
     sinks: Vec<SinkModel>,
     expected_output: BTreeMap<String, Multiset>,
     updates: BTreeMap<String, Updates>,
+    certain: BTreeMap<String, Certain>,
+    /// The stage with a clock.
+    clocked: Option<usize>,
     script: Option<ScriptModel>,
     key_groups: KeyGroups,
 }
@@ -167,6 +172,8 @@ impl Model {
             plan,
             config,
             sources,
+            certain: BTreeMap::new(),
+            clocked: None,
             script: None,
             key_groups,
         };
@@ -186,14 +193,25 @@ impl Model {
     }
 
     fn of_scripts(plan: Plan, config: JobConfig, key_groups: KeyGroups) -> Result<Self, ModelError> {
-        let script = ScriptModel::new(&plan, key_groups)?;
+        let (script, without) = match ScriptModel::new(&plan, key_groups) {
+            Err(ModelError::Clock { name }) => {
+                let without = certain::without_clock(&plan, &name)?;
+                (ScriptModel::new(&without.plan, key_groups)?, Some(without))
+            }
+            script => (script?, None),
+        };
         script.check_restores()?;
-        let sinks = sink::of_scripts(&plan, &script)?;
-        let expected_output = sinks.iter().map(|sink| (sink.name.clone(), script.lines(script.at_end(), sink)));
+        let mut sinks = sink::of_scripts(without.as_ref().map_or(&plan, |without| &without.plan), &script)?;
+        let clocked = without.as_ref().map(|without| without.index);
+        let certain = without.map(|without| Certain::of(&plan, &without, &script, &mut sinks)).unwrap_or_default();
+        let exact = sinks.iter().filter(|sink| !certain.contains_key(&sink.name));
+        let expected_output = exact.map(|sink| (sink.name.clone(), script.lines(script.at_end(), sink)));
         Ok(Self {
             expected_output: expected_output.collect(),
             sinks,
             updates: BTreeMap::new(),
+            certain,
+            clocked,
             script: Some(script),
             sources: Vec::new(),
             key_groups,
@@ -210,6 +228,11 @@ impl Model {
     /// Sinks whose lines depend on how sources are interleaved, with what decides whether lines are right.
     pub fn updates(&self) -> &BTreeMap<String, Updates> {
         &self.updates
+    }
+
+    /// Sinks of stages with a clock, with what decides whether lines can be right.
+    pub fn certain(&self) -> &BTreeMap<String, Certain> {
+        &self.certain
     }
 
     /// The file sinks.
@@ -292,8 +315,9 @@ impl Model {
         }
         let at = |position: &script::Position| {
             let network = script.at(position)?;
-            let output = self.sinks.iter().map(|sink| (sink.name.clone(), script.lines(&network, sink)));
-            let kept = self.plan.stages.iter().enumerate();
+            let exact = self.sinks.iter().filter(|sink| !self.certain.contains_key(&sink.name));
+            let output = exact.map(|sink| (sink.name.clone(), script.lines(&network, sink)));
+            let kept = self.plan.stages.iter().enumerate().filter(|(index, _)| Some(*index) != self.clocked);
             let kept = kept.map(|(index, stage)| Ok((layout::uid(&stage.name), script.kept(&network, index)?)));
             let dropped = self.plan.stages.iter().enumerate();
             let dropped = dropped.map(|(index, stage)| (layout::uid(&stage.name), network.dropped(index)));
