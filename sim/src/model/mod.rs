@@ -358,6 +358,11 @@ impl Model {
         None
     }
 
+    /// The watermarks that every subtask sees, in order, if there is one order of everything; `None` if there is not.
+    pub fn watermarks(&self) -> Option<Vec<i64>> {
+        self.script.as_ref().filter(|script| script.is_sequential()).map(ScriptModel::watermarks)
+    }
+
     /// The key group of a key.
     pub fn key_group(&self, key: &Row) -> u16 {
         self.key_groups.of(key)

@@ -296,6 +296,11 @@ impl ScriptModel {
         self.end.is_sequential()
     }
 
+    /// The watermarks that the script emits.
+    pub(super) fn watermarks(&self) -> Vec<i64> {
+        self.end.watermarks_of_source()
+    }
+
     /// The lines that have gone into a sink.
     pub(super) fn lines(&self, network: &Network, sink: &SinkModel) -> Multiset {
         let records = network.sunk(sink.index).iter().flatten().filter_map(record);
