@@ -5,43 +5,16 @@
 //! may change places, because timers of one time come in the order of a heap in Flink.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-};
+mod play;
 
+use std::collections::BTreeMap;
+
+use play::play;
 use serde_json::Value;
-use tidegate::{
-    env::{Env, sim::simulate},
-    pipeline::{Case, Pipeline, TraceOutput},
-    runtime::LocalCluster,
-};
-use tidegate_sim::world::network::{NetworkConfig, SimNetwork};
+use tidegate::pipeline::Case;
 
 /// The trace of a run: for each subtask and side output what reached it, in order.
 type Trace = BTreeMap<(i64, String), Vec<Value>>;
-
-/// Runs a pipeline alone in a simulated world: its trace, and why it failed if it did.
-fn play(pipeline: &Pipeline) -> (Vec<String>, Result<(), String>) {
-    let lines = Arc::new(Mutex::new(Vec::new()));
-    let (config, program) = match pipeline.compile_with(&TraceOutput::collected(lines.clone())) {
-        Ok(compiled) => compiled,
-        Err(error) => return (Vec::new(), Err(error.to_string())),
-    };
-    let ended = simulate(
-        1,
-        |_| {},
-        move || async move {
-            let network = SimNetwork::new(1, NetworkConfig::default());
-            network.add_node(madsim::plugin::node(), "cluster");
-            let env = Env::simulated(network);
-            let summary = LocalCluster::new(config).run(&env, Arc::new(program)).await;
-            summary.map(|_| ()).map_err(|error| error.to_string())
-        },
-    );
-    let lines = std::mem::take(&mut *lines.lock().unwrap());
-    (lines, ended.and_then(|ended| ended))
-}
 
 /// Which records may change places between two watermarks.
 #[derive(Clone, Copy, PartialEq)]
