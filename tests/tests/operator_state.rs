@@ -15,19 +15,33 @@ use tidegate::{
     connector::{FileSink, GeneratorSource},
     record::StreamRecord,
 };
-use tidegate_sim::testing::{Options, Simulation, check};
+use tidegate_sim::testing::{Failure, Options, Simulation, check, search};
 
 const NUMBERS: u64 = 60;
 
-fn numbers(job: &StreamEnvironment) -> DataStream<u64> {
-    let source = GeneratorSource::new(NUMBERS, |n| StreamRecord::new(n, Timestamp::MIN)).with_rate(10.0);
+/// A planted bug, if any.
+type Planted = Option<&'static str>;
+
+fn numbers(job: &StreamEnvironment, planted: Planted) -> DataStream<u64> {
+    let number = move |n| {
+        // A run has a thread of its own, and ends with nothing planted on it.
+        if planted.is_some() {
+            tidegate::planted::activate(planted);
+        }
+        StreamRecord::new(n, Timestamp::MIN)
+    };
+    let source = GeneratorSource::new(NUMBERS, number).with_rate(10.0);
     job.from_source("numbers", source, WatermarkStrategy::no_watermarks())
 }
 
 /// Runs a job whose lines of text are written exactly once, and returns them sorted.
-fn lines(sim: &mut Simulation, build: impl FnOnce(&DataStream<u64>) -> DataStream<String>) -> Vec<String> {
+fn lines(
+    sim: &mut Simulation,
+    planted: Planted,
+    build: impl FnOnce(&DataStream<u64>) -> DataStream<String>,
+) -> Vec<String> {
     let job = StreamEnvironment::new(sim.config());
-    build(&numbers(&job)).sink_exactly_once("file", || {
+    build(&numbers(&job, planted)).sink_exactly_once("file", || {
         FileSink::new("/out/lines", |line: &String, bytes| bytes.extend(format!("{line}\n").bytes()))
     });
     let finished = sim.run(job);
@@ -77,18 +91,20 @@ impl ProcessFunction for InFives {
     }
 }
 
+fn groups(sim: &mut Simulation, planted: Planted) {
+    let found = lines(sim, planted, |numbers| {
+        let function = InFives { held: Vec::new(), state: OperatorListState::new("held") };
+        numbers.process(function).uid("in-fives")
+    });
+    let mut expected: Vec<_> =
+        (0..NUMBERS / 5).map(|five| format!("{:?}", [0, 1, 2, 3, 4].map(|n| 5 * five + n))).collect();
+    expected.sort();
+    assert_eq!(found, expected);
+}
+
 #[test]
 fn a_group_that_is_begun_survives_failures_in_its_order() {
-    check(&options("groups"), |sim: &mut Simulation| {
-        let found = lines(sim, |numbers| {
-            let function = InFives { held: Vec::new(), state: OperatorListState::new("held") };
-            numbers.process(function).uid("in-fives")
-        });
-        let mut expected: Vec<_> =
-            (0..NUMBERS / 5).map(|five| format!("{:?}", [0, 1, 2, 3, 4].map(|n| 5 * five + n))).collect();
-        expected.sort();
-        assert_eq!(found, expected);
-    });
+    check(&options("groups"), |sim: &mut Simulation| groups(sim, None));
 }
 
 /// Counts what each subtask has seen; each knows the counts of all as they were at the last checkpoint.
@@ -127,24 +143,19 @@ impl ProcessFunction for Counts {
         context.collect(format!("{value:02}"));
         Ok(())
     }
+}
 
-    fn finish(&mut self, context: &mut FunctionContext<'_, String>) -> Result<()> {
-        context.collect(format!("subtask {} saw {}", self.index, self.mine));
-        Ok(())
-    }
+fn union(sim: &mut Simulation, planted: Planted) {
+    let found = lines(sim, planted, |numbers| {
+        let function = Counts { index: 0, mine: 0, all: OperatorListState::new("all") };
+        numbers.rebalance().process(function).set_parallelism(3).uid("counts").rebalance()
+    });
+    assert_eq!(found, (0..NUMBERS).map(|n| format!("{n:02}")).collect::<Vec<_>>());
 }
 
 #[test]
 fn each_subtask_restores_the_union_of_what_all_kept() {
-    check(&options("union"), |sim: &mut Simulation| {
-        let found = lines(sim, |numbers| {
-            let function = Counts { index: 0, mine: 0, all: OperatorListState::new("all") };
-            numbers.rebalance().process(function).set_parallelism(3).uid("counts").rebalance()
-        });
-        let mut expected: Vec<_> = (0..NUMBERS).map(|n| format!("{n:02}")).collect();
-        expected.extend((0..3).map(|index| format!("subtask {index} saw {}", NUMBERS / 3)));
-        assert_eq!(found, expected);
-    });
+    check(&options("union"), |sim: &mut Simulation| union(sim, None));
 }
 
 /// Joins numbers by a dash.
@@ -257,12 +268,14 @@ fn everything() -> Vec<String> {
     lines
 }
 
+fn states(sim: &mut Simulation, planted: Planted) {
+    let found = lines(sim, planted, |numbers| numbers.key_by(|n| n % 3).process(Everything::new()).uid("everything"));
+    assert_eq!(found, everything());
+}
+
 #[test]
 fn state_of_each_kind_survives_failures() {
-    check(&options("everything"), |sim: &mut Simulation| {
-        let found = lines(sim, |numbers| numbers.key_by(|n| n % 3).process(Everything::new()).uid("everything"));
-        assert_eq!(found, everything());
-    });
+    check(&options("everything"), |sim: &mut Simulation| states(sim, None));
 }
 
 /// Writes once, at the first number, and says at the last one what is left of it.
@@ -289,13 +302,33 @@ impl KeyedProcessFunction for Remembers {
     }
 }
 
+fn expiry(sim: &mut Simulation, planted: Planted) {
+    // Six seconds lie between the first number and the last.
+    let config = StateTtlConfig::new(Duration::from_millis(5_500));
+    let function = Remembers(ValueState::new(ValueStateDescriptor::new("first").with_time_to_live(config)));
+    let found = lines(sim, planted, |numbers| numbers.key_by(|_| 0).process(function).uid("remembers"));
+    assert_eq!(found, ["None"]);
+}
+
 #[test]
 fn a_restore_does_not_make_values_young_again() {
-    check(&options("expiry"), |sim: &mut Simulation| {
-        // Six seconds lie between the first number and the last.
-        let config = StateTtlConfig::new(Duration::from_millis(5_500));
-        let function = Remembers(ValueState::new(ValueStateDescriptor::new("first").with_time_to_live(config)));
-        let found = lines(sim, |numbers| numbers.key_by(|_| 0).process(function).uid("remembers"));
-        assert_eq!(found, ["None"]);
-    });
+    check(&options("expiry"), |sim: &mut Simulation| expiry(sim, None));
+}
+
+#[test]
+fn what_is_planted_is_found() {
+    type Body = fn(&mut Simulation, Planted);
+    let bugs: [(&str, Body); 7] = [
+        ("operator_list_reversed_on_restore", groups),
+        ("raw_state_not_in_snapshot", groups),
+        ("union_state_treated_as_split", union),
+        ("reducing_state_not_restored", states),
+        ("list_state_update_appends", states),
+        ("map_state_clear_leaves_entries", states),
+        ("ttl_timestamps_reset_on_restore", expiry),
+    ];
+    for (bug, body) in bugs {
+        let found = search(&options(bug).with_seeds(60), |sim: &mut Simulation| body(sim, Some(bug)));
+        assert!(matches!(found, Err(Failure::Violated(_))), "nobody saw {bug}: {found:?}");
+    }
 }

@@ -9,7 +9,9 @@ use super::{KeyedStateBackend, ListOf, Lists, MapOf, Maps, StateId, Values};
 use crate::{
     codec::{self, Data},
     error::{Error, ErrorKind, Result},
-    state::{AsyncKeyedSnapshot, CleanupRun, Expiring, Key, Namespace, StateSnapshot, StateTtlConfig, TtlValue},
+    state::{
+        AsyncKeyedSnapshot, CleanupRun, Expiring, Key, Namespace, StateKind, StateSnapshot, StateTtlConfig, TtlValue,
+    },
     time::Timestamp,
 };
 
@@ -117,6 +119,18 @@ pub(super) fn filtered(
         keyed.retain(|_, state| !state.groups.is_empty());
         Ok(keyed)
     })
+}
+
+/// The planted bug `ttl_timestamps_reset_on_restore`: single values are as young as the restore.
+pub(super) fn make_young(restored: &mut StateSnapshot, now: Timestamp) {
+    if !matches!(restored.meta.kind, StateKind::Value | StateKind::Reducing | StateKind::Aggregating) {
+        return;
+    }
+    for entry in restored.groups.values_mut().flatten() {
+        if let Ok((_, value)) = codec::decode_prefix::<Timestamp>(&entry.value) {
+            entry.value = [codec::encode(&now).as_slice(), value].concat();
+        }
+    }
 }
 
 fn drop_expired<S: Expiring>(snapshot: &mut StateSnapshot, config: &StateTtlConfig, now: Timestamp) -> Result<()> {

@@ -309,13 +309,31 @@ impl<K: Key> KeyedStateBackend<K> {
         let key_groups = KeyGroups::new(context.max_parallelism)?;
         let instance = ParallelInstance { index: context.subtask_index, parallelism: context.parallelism };
         let restored = restored.map(|snapshot| snapshot.keyed).unwrap_or_default();
-        let range = key_groups.range(instance);
+        Self::open_range(context, key_groups.range(instance), restored)
+    }
+
+    /// The backend of an operator, for any range of key groups.
+    ///
+    /// # Errors
+    /// If the context's number of key groups cannot be used, or the backend that it names.
+    pub fn open_range(
+        context: &OperatorContext,
+        range: KeyGroupRange,
+        restored: KeyedSnapshot,
+    ) -> Result<Self, BackendError> {
+        let key_groups = KeyGroups::new(context.max_parallelism)?;
         let backend = match &context.state_backend {
             StateBackend::HashMap => Self::memory(key_groups, range, restored),
             #[cfg(feature = "rocksdb")]
             StateBackend::RocksDb(options) => {
                 let restored = only_range(restored, range);
-                Self::new(Store::RocksDb(RocksDbBackend::create(options, context, key_groups, range, restored)?))
+                Self::new(Store::RocksDb(RocksDbBackend::create(
+                    options,
+                    &context.uid,
+                    key_groups,
+                    instance,
+                    restored,
+                )?))
             }
             #[cfg(not(feature = "rocksdb"))]
             StateBackend::RocksDb(_) => return Err(BackendError::NotBuilt),
@@ -384,6 +402,9 @@ impl<K: Key> KeyedStateBackend<K> {
             on!(mut self, backend => backend.take_restored(&descriptor.name));
         }
         let Some(restored) = on!(mut self, backend => backend.restored_mut(&descriptor.name)) else { return Ok(asked) };
+        if planted!("ttl_timestamps_reset_on_restore") && time_to_live == TimeToLive::Enabled {
+            expiry::make_young(restored, self.processing_time);
+        }
         // What is wrong beside the version is said when the table is made.
         let differs_in_version = StateMeta { version: asked.version, ..restored.meta } == asked;
         if restored.meta.version != asked.version

@@ -14,12 +14,14 @@ use crate::{
     time::Timestamp,
 };
 
+type Id<T, N> = StateId<N, ListOf<T>>;
+
 /// A list per key.
 #[derive(Debug, Clone)]
 pub struct ListState<T, N = ()> {
     state: StateDescriptor,
     kept: Kept<T>,
-    id: Registered<StateId<N, ListOf<T>>, StateId<N, ListOf<TtlValue<T>>>>,
+    id: Registered<Id<T, N>, Id<TtlValue<T>, N>>,
 }
 
 impl<T: Data, N: Namespace> ListState<T, N> {
@@ -149,7 +151,7 @@ impl<T: Data, N: Namespace> ListState<T, N> {
     fn expiring<K: Key>(
         &self,
         backend: &mut KeyedStateBackend<K>,
-        id: StateId<N, ListOf<TtlValue<T>>>,
+        id: Id<TtlValue<T>, N>,
         now: Timestamp,
     ) -> Result<&StateTtlConfig> {
         let config = self.kept.ttl().expect("a state that expires was registered with a time to live");

@@ -17,12 +17,14 @@ use crate::{
     time::Timestamp,
 };
 
+type Id<UK, UV, N> = StateId<N, MapOf<UK, UV>>;
+
 /// A map per key.
 #[derive(Debug, Clone)]
 pub struct MapState<UK, UV, N = ()> {
     state: StateDescriptor,
     kept: Kept<UV>,
-    id: Registered<StateId<N, MapOf<UK, UV>>, StateId<N, MapOf<UK, TtlValue<UV>>>>,
+    id: Registered<Id<UK, UV, N>, Id<UK, TtlValue<UV>, N>>,
 }
 
 impl<UK: Data + Ord, UV: Data, N: Namespace> MapState<UK, UV, N> {
@@ -196,7 +198,7 @@ impl<UK: Data + Ord, UV: Data, N: Namespace> MapState<UK, UV, N> {
     fn expiring<K: Key>(
         &self,
         backend: &mut KeyedStateBackend<K>,
-        id: StateId<N, MapOf<UK, TtlValue<UV>>>,
+        id: Id<UK, TtlValue<UV>, N>,
         now: Timestamp,
     ) -> Result<&StateTtlConfig> {
         let config = self.kept.ttl().expect("a state that expires was registered with a time to live");

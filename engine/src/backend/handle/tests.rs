@@ -236,7 +236,7 @@ fn a_full_snapshot_leaves_out_what_has_expired_by_the_last_known_time() {
     map.put(&mut at(&mut backend, &"b".to_owned(), 0), 1, 1).unwrap();
     map.put(&mut at(&mut backend, &key(), 50), 2, 2).unwrap();
     backend.begin_record(Timestamp(120)).unwrap();
-    assert_eq!(map.contains(&mut at(&mut backend, &"c".to_owned(), 120), &1).unwrap(), false);
+    assert!(!map.contains(&mut at(&mut backend, &"c".to_owned(), 120), &1).unwrap());
     let snapshot = kept(&mut backend);
     assert_eq!(snapshot["map"].groups.values().map(Vec::len).sum::<usize>(), 1, "{snapshot:?}");
     assert_eq!(backend.entry_count().unwrap(), 2, "the backend keeps what it has");
