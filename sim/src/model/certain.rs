@@ -240,3 +240,93 @@ fn time_of(text: &str) -> String {
     let time = text.split_once('@').map_or(text, |(_, time)| time);
     time.split_once(',').map_or(time, |(time, _)| time).to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use tidegate::{
+        pipeline::{
+            AtScriptEnd, Field, FieldType, FileSink, Format, Operation, Pipeline, ProcessOperation, ScriptSource,
+            ScriptStep, Sink, SinkKind, Source, SourceKind, Stage, StateTtl, TimerPattern, WindowBounds,
+            WindowOperation,
+        },
+        row,
+    };
+
+    use super::*;
+    use crate::model::Model;
+
+    fn model(operation: Operation) -> Model {
+        let columns = vec![Field::new("key", FieldType::Text), Field::new("value", FieldType::Int)];
+        let steps = [row!["a", 1], row!["a", 2], row!["b", 3]].map(|row| ScriptStep::element(row, 0));
+        let script = ScriptSource { at_end: AtScriptEnd::Drain, ..ScriptSource::new(columns, steps) };
+        let sink = SinkKind::File(FileSink::new("/out", Format::Csv));
+        let pipeline = Pipeline::new("certain")
+            .source(Source::new("script", SourceKind::Script(script)))
+            .stage(Stage::new("stage", "script", operation))
+            .sink(Sink::new("sink", "stage", sink));
+        Model::new(&pipeline).unwrap()
+    }
+
+    fn process(function: ProcessFunction, ttl: Duration) -> Operation {
+        Operation::Process(ProcessOperation {
+            key: vec!["key".into()],
+            value: function.reads_value().then(|| "value".into()),
+            function,
+            ttl: (!ttl.is_zero()).then(|| StateTtl::new(ttl)),
+        })
+    }
+
+    #[track_caller]
+    fn check(model: &Model, lines: &[&str], lost: usize, extra: &[&str]) {
+        let lines: Multiset = lines.iter().map(|line| (*line).to_owned()).collect();
+        let difference = model.certain()["sink"].difference(&lines);
+        assert_eq!(
+            (difference.lost.len(), difference.extra.iter().map(String::as_str).collect::<Vec<_>>()),
+            (lost, extra.to_vec())
+        );
+    }
+
+    #[test]
+    fn each_record_has_one_result_whether_state_has_expired_or_not() {
+        let model = model(process(ProcessFunction::ValueCount, Duration::from_secs(1)));
+        check(&model, &["a,1", "a,2", "b,1"], 0, &[]);
+        check(&model, &["a,1", "a,1", "b,1"], 0, &[]);
+        check(&model, &["a,1", "b,1"], 1, &[]);
+        check(&model, &["a,1", "a,2", "b,1", "b,1"], 0, &["b,1"]);
+        check(&model, &["a,1", "a,3", "b,1"], 0, &["a,3"]);
+        check(&model, &["a,1", "a,2", "b,1", "c,1"], 0, &["c,1", "c,1"]);
+    }
+
+    #[test]
+    fn state_that_lives_longer_than_any_run_has_one_right_result() {
+        let model = model(process(ProcessFunction::ValueCount, Duration::from_secs(3_600)));
+        let lines: Multiset = ["a,1", "a,2", "b,1"].map(str::to_owned).into_iter().collect();
+        assert_eq!(model.expected_output()["sink"], lines);
+    }
+
+    #[test]
+    fn a_timer_of_a_record_fires_once_at_most() {
+        let timers = ProcessFunction::Timers {
+            pattern: TimerPattern::Every,
+            delay: Duration::from_secs(1),
+            time: WindowTime::Processing,
+        };
+        let model = model(process(timers, Duration::ZERO));
+        check(&model, &["a,1,\"timer@5,wm=0\"", "a,2,\"timer@9,wm=0\""], 0, &[]);
+        check(&model, &["a,2,\"timer@5,wm=0\"", "a,2,\"timer@5,wm=0\""], 0, &["a,2,\"timer@5,wm=0\""]);
+        check(&model, &["b,2,\"timer@5,wm=0\""], 0, &["b,2,\"timer@5,wm=0\""]);
+    }
+
+    #[test]
+    fn a_record_is_in_one_window_at_most() {
+        let assigner = Assigner::Tumbling { size: Duration::from_secs(1), offset: Duration::ZERO };
+        let mut window =
+            WindowOperation::new(&["key"], assigner, [tidegate::pipeline::Assignment::new("n", "count()")]);
+        window.time = WindowTime::Processing;
+        window.bounds = WindowBounds::Shown;
+        let model = model(Operation::Window(window));
+        check(&model, &["a,0,1000,1", "a,1000,2000,1", "b,0,1000,1"], 0, &[]);
+        check(&model, &["a,0,1000,1", "a,0,1000,1"], 0, &["a,0,1000,1"]);
+        check(&model, &["b,0,1000,1", "b,1000,2000,1"], 0, &["b,1000,2000,1"]);
+    }
+}
