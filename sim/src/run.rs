@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use tidegate::id::CheckpointId;
+use tidegate::{id::CheckpointId, pipeline::Pipeline};
 
 use crate::{
     cluster::{Cluster, ClusterRun},
@@ -71,12 +71,16 @@ impl RunResult {
 
 /// Runs a plan. The same plan gives the same result, whatever else the process does.
 pub fn run(plan: &Plan, keep: Keep) -> RunResult {
-    let pipeline = plan.workload.pipeline();
+    run_pipeline(&plan.workload.pipeline(), plan, keep)
+}
+
+/// Runs another pipeline in the place of the plan's own.
+pub(crate) fn run_pipeline(pipeline: &Pipeline, plan: &Plan, keep: Keep) -> RunResult {
     let (config, program) = match pipeline.compile() {
         Ok(compiled) => compiled,
         Err(error) => panic!("the laboratory's own pipeline does not compile: {error}"),
     };
-    let model = match Model::new(&pipeline) {
+    let model = match Model::new(pipeline) {
         Ok(model) => model,
         Err(error) => panic!("the laboratory's own pipeline cannot be evaluated: {error}"),
     };

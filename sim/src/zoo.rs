@@ -8,6 +8,7 @@ use crate::{
     run::run,
     scenario::{CatalogueError, Scenario},
     trace::Keep,
+    workload::Backend,
 };
 
 /// A planted bug, as the catalogue describes it.
@@ -26,6 +27,9 @@ pub struct PlantedBug {
     pub scenarios: Vec<String>,
     /// Most runs.
     pub budget: u64,
+    /// Where the runs keep their state: the bug is in this backend.
+    #[serde(default)]
+    pub backend: Backend,
 }
 
 #[derive(Deserialize)]
@@ -88,6 +92,7 @@ pub fn hunt(bug: &PlantedBug, scenarios: &[Scenario], first_seed: u64) -> Hunt {
         let (scenario, seed) = (chosen[(number % chosen.len() as u64) as usize], first_seed + number);
         let mut plan = scenario.plan(seed);
         plan.planted = Some(bug.name.clone());
+        plan.workload.backend = bug.backend;
         let result = run(&plan, Keep::Hash);
         hunt.runs += 1;
         hunt.reached += u64::from(result.planted_reached > 0);

@@ -2,3 +2,6 @@
 
 pub mod keyed_state;
 pub mod vectors;
+pub mod window_driver;
+pub mod window_script;
+pub mod window_words;

@@ -5,30 +5,29 @@ use std::time::Duration;
 use serde_json::Value;
 use tidegate::{
     time::Timestamp,
-    window::{SlidingWindows, TimeWindow, TumblingWindows, WindowAssigner, WindowPeriod, window_start},
+    window::{
+        AssignerContext, SessionWindows, SlidingWindows, Stagger, TimeWindow, TumblingWindows, WindowAssigner,
+        WindowPeriod, window_start,
+    },
 };
-use tidegate_tests::vectors::{DenyList, expect, list, number, numbers, run, text};
-
-const DENIED: DenyList<'_> = &[
-    ("assign-stagger-offsets", "windows are not staggered"),
-    ("assign-invalid-params", "there are no session windows yet"),
-];
+use tidegate_tests::vectors::{expect, list, number, numbers, run, text};
 
 #[test]
 fn every_vector_of_the_window_assigners_holds() {
-    run(include_str!("../data/vectors/01_window_assign.json"), DENIED, |vector| match vector["assigner"].as_str() {
+    run(include_str!("../data/vectors/01_window_assign.json"), &[], |vector| match vector["assigner"].as_str() {
         Some("tumbling_event" | "tumbling_processing") => {
             let assigner = TumblingWindows::of_period(WindowPeriod {
                 size_ms: number(vector, "size"),
                 offset_ms: number(vector, "offset"),
             });
-            assigned(vector, assigner.map_err(|error| error.to_string())?)
+            assigned(vector, assigner.map_err(|error| error.to_string())?, TumblingWindows::in_processing_time)
         }
         Some("sliding_event" | "sliding_processing") => {
             let slides = WindowPeriod { size_ms: number(vector, "slide"), offset_ms: number(vector, "offset") };
             let assigner = SlidingWindows::of(duration(number(vector, "size"))?, slides);
-            assigned(vector, assigner.map_err(|error| error.to_string())?)
+            assigned(vector, assigner.map_err(|error| error.to_string())?, SlidingWindows::in_processing_time)
         }
+        Some("stagger") => staggered(vector),
         Some(other) => Err(format!("no assigner {other}")),
         None => match text(vector, "id") {
             "window-start-formula" => starts(vector),
@@ -43,15 +42,43 @@ fn duration(ms: i64) -> Result<Duration, String> {
     u64::try_from(ms).map(Duration::from_millis).map_err(|_| "a duration cannot be negative".to_owned())
 }
 
-/// Windows are compared as sets.
-fn assigned(vector: &Value, mut assigner: impl WindowAssigner<(), Window = TimeWindow>) -> Result<(), String> {
+/// Windows are compared as sets. Those in processing time see no event time.
+fn assigned<A>(vector: &Value, assigner: A, in_processing_time: impl Fn(A) -> A) -> Result<(), String>
+where
+    A: WindowAssigner<(), Window = TimeWindow>,
+{
+    let by_clock = text(vector, "assigner").ends_with("processing");
+    let mut assigner = if by_clock { in_processing_time(assigner) } else { assigner };
     for case in list(vector, "cases") {
-        let windows = assigner.assign(Timestamp(number(case, "ts")));
-        let mut windows: Vec<_> = windows.map(|window| [window.start.0, window.end.0]).collect();
+        let (now, never) = (Timestamp(number(case, "ts")), Timestamp::MIN);
+        let context = match by_clock {
+            true => AssignerContext { timestamp: never, processing_time: now },
+            false => AssignerContext { timestamp: now, processing_time: never },
+        };
+        let mut windows: Vec<_> = assigner.assign(&(), context).map(|window| [window.start.0, window.end.0]).collect();
         windows.sort_unstable();
         let mut expected: Vec<[i64; 2]> = serde_json::from_value(case["windows"].clone()).expect("pairs");
         expected.sort_unstable();
         expect(case, &windows, &expected)?;
+    }
+    Ok(())
+}
+
+fn staggered(vector: &Value) -> Result<(), String> {
+    for case in list(vector, "cases") {
+        let stagger = match text(case, "stagger") {
+            "ALIGNED" => Stagger::Aligned,
+            "NATURAL" => Stagger::Natural,
+            _ => Stagger::Random,
+        };
+        for subtask in 0..100 {
+            let now = Timestamp(number(case, "processing_time"));
+            let offset = stagger.offset_ms(now, number(vector, "size"), subtask);
+            match numbers(case, "offset_range_inclusive_exclusive")[..] {
+                [from, to] => expect(case, &(from..to).contains(&offset), &true)?,
+                _ => expect(case, &offset, &number(case, "offset"))?,
+            }
+        }
     }
     Ok(())
 }
@@ -88,6 +115,7 @@ fn rejected(vector: &Value) -> Result<(), String> {
                 let slides = WindowPeriod { size_ms: number(case, "slide"), offset_ms: number(case, "offset") };
                 SlidingWindows::of(size, slides).is_ok()
             }),
+            "session" => duration(number(case, "gap")).is_ok_and(|gap| SessionWindows::with_gap(gap).is_ok()),
             other => return Err(format!("no assigner {other}")),
         };
         expect(case, &accepted, &false)?;

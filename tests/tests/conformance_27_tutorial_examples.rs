@@ -4,16 +4,13 @@
 #[expect(dead_code, reason = "what prints is for the example")]
 #[path = "../../engine/examples/tutorial/averages.rs"]
 mod averages;
-#[expect(dead_code, reason = "what prints is for the example")]
 #[path = "../../engine/examples/tutorial/harness.rs"]
 mod harness;
-#[expect(dead_code, reason = "what prints is for the example")]
 #[path = "../../engine/examples/tutorial/operator_state.rs"]
 mod operator_state;
 #[expect(dead_code, reason = "what prints is for the example")]
 #[path = "../../engine/examples/tutorial/windows.rs"]
 mod windows;
-#[expect(dead_code, reason = "what prints is for the example")]
 #[path = "../../engine/examples/tutorial/word_count.rs"]
 mod word_count;
 
@@ -287,8 +284,8 @@ fn processing_time_windows(vector: &Value) -> Result<(), String> {
     let mut out = Collector::default();
     let mut results = Vec::new();
     let mut pass = |operator: &mut dyn Operator<In = Number, Out = Number>, until: i64| {
-        // As a subtask does it: the clock comes to each timer before it comes to the next record.
-        while let Some(deadline) = operator.processing_time_deadline().filter(|deadline| deadline.0 <= until) {
+        // As a chain does it: a timer fires when its millisecond is over, before the next record is looked at.
+        while let Some(deadline) = operator.processing_time_deadline().filter(|deadline| deadline.0 < until) {
             ran(operator.advance_processing_time(deadline, &mut out))?;
             for record in out.take() {
                 let end = record.timestamp.0 + 1;

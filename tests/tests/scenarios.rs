@@ -45,7 +45,8 @@ fn every_planted_bug_is_caught_by_an_invariant_that_should_catch_it() {
     let zoo = tidegate_scenarios::zoo().expect("the zoo can be read");
     let mut matrix = format!("{:52} {:>4}  fired by\n", "planted bug", "runs");
     let mut survivors = Vec::new();
-    for bug in &zoo {
+    // The bugs of other backends have a test of their own, which needs that backend.
+    for bug in zoo.iter().filter(|bug| bug.backend == Backend::Memory) {
         let hunt = hunt(bug, &scenarios, 0);
         if !hunt.caught {
             survivors.push(format!("{}: {}", hunt.bug, hunt.sentence));

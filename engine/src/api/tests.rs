@@ -389,3 +389,18 @@ fn every_subtask_gets_the_broadcast_records() {
         (1..=20).map(|number| (number, [2, 3].into_iter().filter(|divisor| number % divisor == 0).collect())).collect();
     assert_eq!(divided.sorted(), expected);
 }
+
+#[test]
+fn aligned_sources_wait_for_each_other_and_come_to_their_ends() {
+    let job = environment(2);
+    let aligned = ascending().with_watermark_alignment("numbers", Duration::from_millis(5), Duration::from_millis(1));
+    let mut both = Vec::new();
+    for (name, numbers) in [("small", 1..=40), ("large", 20..=400)] {
+        let source = CollectionSource::new(numbers.collect()).with_splits(3);
+        let stream = job.from_source(name, source, aligned.clone());
+        both.push(Gathered::of(&stream, &format!("gather {name}")));
+    }
+    run(&job).unwrap();
+    assert_eq!(both[0].sorted(), (1..=40).collect::<Vec<_>>());
+    assert_eq!(both[1].sorted(), (20..=400).collect::<Vec<_>>());
+}

@@ -327,7 +327,13 @@ impl<K: Key> KeyedStateBackend<K> {
             #[cfg(feature = "rocksdb")]
             StateBackend::RocksDb(options) => {
                 let restored = only_range(restored, range);
-                Self::new(Store::RocksDb(RocksDbBackend::create(options, context, key_groups, range, restored)?))
+                Self::new(Store::RocksDb(RocksDbBackend::create(
+                    options,
+                    &context.uid,
+                    key_groups,
+                    instance,
+                    restored,
+                )?))
             }
             #[cfg(not(feature = "rocksdb"))]
             StateBackend::RocksDb(_) => return Err(BackendError::NotBuilt),

@@ -2,6 +2,8 @@
 
 mod execution;
 mod placement;
+mod watermark_aggregator;
 
 pub use execution::{ExecutionAction, ExecutionGraph, ExecutionInput, JobOutcome};
 pub use placement::{Placement, place};
+pub use watermark_aggregator::WatermarkAggregator;

@@ -8,6 +8,7 @@ use crate::{
     checkpoint::CheckpointBarrier,
     config::JobConfig,
     id::{Attempt, CheckpointId, Epoch, ExecutionAttempt, OperatorUid, SubtaskId, TaskManagerId},
+    time::Timestamp,
 };
 
 /// Where the snapshot of one operator of one subtask is.
@@ -121,6 +122,15 @@ pub enum ToTaskManager {
     },
     /// The job has ended; the task manager may go.
     Shutdown,
+    /// Answer to [`FromTaskManager::ReportWatermark`]: how far the slowest of the other subtasks of its group is.
+    AlignWatermark {
+        /// The attempt.
+        attempt: Attempt,
+        /// Who asked.
+        task: SubtaskId,
+        /// The least watermark of the others.
+        others: Timestamp,
+    },
 }
 
 /// A subtask's part of a checkpoint is kept.
@@ -201,5 +211,14 @@ pub enum FromTaskManager {
     Cancelled {
         /// The attempt.
         attempt: Attempt,
+    },
+    /// A source subtask with watermark alignment says how far it is; answered by [`ToTaskManager::AlignWatermark`].
+    ReportWatermark {
+        /// Who.
+        execution: ExecutionAttempt,
+        /// Its group.
+        group: String,
+        /// How far it is; the largest timestamp if it is idle or at its end.
+        watermark: Timestamp,
     },
 }

@@ -11,10 +11,8 @@ use crate::{
     codec::{self, Data},
     error::{Error, ErrorKind, Result},
     planted,
+    state::BroadcastEntries,
 };
-
-/// Encoded entries of one state, sorted by key.
-pub type BroadcastEntries = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// A map that is the same in all subtasks: the handle of a state.
 pub struct BroadcastState<K, V> {

@@ -137,18 +137,24 @@ impl OperatorChain {
         Ok(())
     }
 
-    /// When [`advance_processing_time`](Self::advance_processing_time) wants to be called next.
+    /// When [`advance_processing_time`](Self::advance_processing_time) wants to be called next: when the millisecond of
+    /// the first timer is over.
+    ///
+    /// A record that comes within that millisecond still belongs before the timer: a window of processing time takes it
+    /// and fires once. Flink delays its physical timers by as much (`ProcessingTimeServiceUtil`).
     pub fn processing_time_deadline(&self) -> Option<Timestamp> {
-        self.operators.iter().filter_map(|(_, operator)| operator.processing_time_deadline()).min()
+        let first = self.operators.iter().filter_map(|(_, operator)| operator.processing_time_deadline()).min()?;
+        Some(Timestamp(first.0.saturating_add(1)))
     }
 
-    /// Processing time reached `now`.
+    /// Processing time reached `now`: the timers of all milliseconds that are over fire.
     ///
     /// # Errors
     /// The first error of an operator.
     pub fn advance_processing_time(&mut self, now: Timestamp, out: &mut Vec<ChainOutput>) -> Result<()> {
         self.set_processing_time(now);
-        self.for_each_then_rest(out, |operator| operator.advance_processing_time(now))
+        let over = Timestamp(now.0.saturating_sub(1));
+        self.for_each_then_rest(out, |operator| operator.advance_processing_time(over))
     }
 
     /// The synchronous half of a snapshot of all operators, taken from the tail to the head.

@@ -164,7 +164,7 @@ impl<K: Key> KeyedRuntime<K> {
         out: &mut Collector<Out>,
         on_timer: impl FnMut(TimeDomain, &mut ProcessContext<'_, K, Out>) -> Result<()>,
     ) -> Result<()> {
-        self.processing_time = now;
+        self.processing_time = self.processing_time.max(now);
         self.fire(TimeDomain::ProcessingTime, out, |timers| timers.pop_due_processing_time(now), on_timer)
     }
 

@@ -27,7 +27,7 @@ use crate::{
         CreditReturn, ElementWriter, Mailbox, Program, SubtaskSetup, TaskEnd, TaskEvent, TaskReport, mailbox,
         output::Outputs, run_subtask,
     },
-    time::Timestamp,
+    time::{AlignmentReport, Timestamp},
 };
 
 /// What a task manager is made from.
@@ -264,6 +264,9 @@ impl TaskManager {
                     send(session, FromTaskManager::Cancelled { attempt });
                 }
             }
+            ToTaskManager::AlignWatermark { attempt, task, others } => {
+                self.post(attempt, task, TaskEvent::AlignWatermark(others));
+            }
             ToTaskManager::Shutdown => return Some(SessionEnd::Shutdown),
         }
         None
@@ -292,6 +295,9 @@ impl TaskManager {
             TaskReport::Acknowledge(acknowledgement) => FromTaskManager::Acknowledge(acknowledgement),
             TaskReport::Decline { execution, checkpoint_id, reason } => {
                 FromTaskManager::Decline { execution, checkpoint_id, reason }
+            }
+            TaskReport::Watermark { execution, report: AlignmentReport { group, watermark } } => {
+                FromTaskManager::ReportWatermark { execution, group, watermark }
             }
             TaskReport::EndOfData(execution) => FromTaskManager::EndOfData { execution },
             TaskReport::Ended { execution, end } => {

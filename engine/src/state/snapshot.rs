@@ -113,6 +113,9 @@ pub struct StateSnapshot {
 /// Timers are states too, under names that start with `_timer_`.
 pub type KeyedSnapshot = BTreeMap<String, StateSnapshot>;
 
+/// The entries of one broadcast state: encoded keys and values, sorted.
+pub type BroadcastEntries = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// What one operator of one subtask keeps in a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct OperatorSnapshot {
@@ -125,7 +128,7 @@ pub struct OperatorSnapshot {
     /// Bytes that a function keeps for itself, by key group (Flink's raw keyed state).
     pub raw_keyed: BTreeMap<u16, Vec<u8>>,
     /// Broadcast state by name: encoded keys and values, sorted. It is the same in every subtask.
-    pub broadcast: BTreeMap<String, Vec<(Vec<u8>, Vec<u8>)>>,
+    pub broadcast: BTreeMap<String, BroadcastEntries>,
 }
 
 /// The second half of a snapshot: everything that needs not hold up records, such as encoding.

@@ -8,6 +8,7 @@ use crate::{
     id::{ChannelId, CheckpointId, ExecutionAttempt},
     net::{Acknowledgement, DataMessage},
     record::StreamElement,
+    time::{AlignmentReport, Timestamp},
 };
 
 /// Something happened that concerns a subtask.
@@ -52,6 +53,8 @@ pub enum TaskEvent {
     NotifyComplete(CheckpointId),
     /// A checkpoint was given up.
     NotifyAborted(CheckpointId),
+    /// How far the slowest of the other subtasks of a group of aligned sources is.
+    AlignWatermark(Timestamp),
     /// Everything is committed: end.
     Finish,
     /// Stop without committing anything.
@@ -143,6 +146,13 @@ pub enum TaskReport {
     },
     /// It has seen the end of its data.
     EndOfData(ExecutionAttempt),
+    /// It is a source with watermark alignment, and asks how far the others are.
+    Watermark {
+        /// Who.
+        execution: ExecutionAttempt,
+        /// How far it is.
+        report: AlignmentReport,
+    },
     /// It is over; nothing of it runs any more.
     Ended {
         /// Who.

@@ -13,8 +13,8 @@ use crate::{
     planted,
     record::{AnyBatch, Batch, StopMode},
     time::{
-        PlacedWatermark, SplitProgress, SplitWatermarks, Timestamp, WatermarkGenerator, WatermarkMultiplexer,
-        WatermarkOutput, WatermarkStrategy,
+        AlignmentReport, PlacedWatermark, SplitAlignment, SplitProgress, SplitWatermarks, Timestamp,
+        WatermarkGenerator, WatermarkMultiplexer, WatermarkOutput, WatermarkStrategy,
     },
 };
 
@@ -38,6 +38,17 @@ pub trait ErasedSource: Send {
     fn on_periodic_emit(&mut self, readable: Timestamp, out: &mut Vec<SourceOutput>);
     /// Whether to ask periodically could have a result though nothing is read.
     fn expects_periodic_emit(&self) -> bool;
+    /// Decides which splits are paused, if it is time and sources are aligned. How far this one is, if the other
+    /// subtasks of its group should be told. Called before each poll and after the last.
+    fn align(&mut self, now: Timestamp) -> Option<AlignmentReport> {
+        let _ = now;
+        None
+    }
+    /// How far the slowest of the other subtasks of the group is. What can be read now, if that has changed.
+    fn on_alignment(&mut self, others: Timestamp) -> Option<ReadStatus> {
+        let _ = others;
+        None
+    }
     /// The splits with their positions: what was read up to here, and nothing after it.
     fn snapshot(&self) -> OperatorSnapshot;
     /// A checkpoint is complete (Flink `SourceReader.notifyCheckpointComplete`).
@@ -64,7 +75,7 @@ pub fn source<S: Source>(source: S, strategy: WatermarkStrategy<S::Item>) -> Sou
             reader: None,
             splits: Vec::new(),
             watermarks: WatermarkMultiplexer::default(),
-            paused: Paused::default(),
+            alignment: strategy.alignment().cloned().map(SplitAlignment::new),
             read_since_emit: false,
             turn: 0,
         })
@@ -78,7 +89,7 @@ struct TypedSource<S: Source> {
     splits: Vec<RunningSplit<S::Item, S::Split>>,
     /// The watermarks of the splits by index.
     watermarks: WatermarkMultiplexer<usize>,
-    paused: Paused,
+    alignment: Option<SplitAlignment>,
     read_since_emit: bool,
     turn: usize,
 }
@@ -89,20 +100,6 @@ struct RunningSplit<T, S> {
     idle: bool,
     ended: bool,
     not_before: Timestamp,
-}
-
-/// Which splits watermark alignment keeps from being read.
-struct Paused {
-    /// Those that have come further than this.
-    max_allowed: Timestamp,
-    /// When that is looked at again.
-    until: Timestamp,
-}
-
-impl Default for Paused {
-    fn default() -> Self {
-        Self { max_allowed: Timestamp::MAX, until: Timestamp::MIN }
-    }
 }
 
 /// What is kept of a split.
@@ -145,16 +142,15 @@ impl<S: Source> ErasedSource for TypedSource<S> {
     }
 
     async fn poll(&mut self, now: Timestamp, limit: usize, out: &mut Vec<SourceOutput>) -> Result<ReadStatus> {
-        let reader = self.reader.as_mut().expect("a source is opened before it is polled");
-        self.paused.update(&self.strategy, &self.splits, now);
         let count = self.splits.len();
         let ready = (0..count).map(|step| (self.turn + step) % count).find(|index| {
             let split = &self.splits[*index];
-            !split.ended && split.not_before <= now && !self.paused.holds(split)
+            !split.ended && split.not_before <= now && self.paused_until(split).is_none()
         });
         let Some(index) = ready else { return Ok(self.status()) };
         self.turn = (index + 1) % count;
         let split = &mut self.splits[index];
+        let reader = self.reader.as_mut().expect("a source is opened before it is polled");
         let mut batch = Batch::new();
         match reader.read(&mut split.split, limit, &mut batch).await? {
             ReadStatus::More => {}
@@ -192,6 +188,17 @@ impl<S: Source> ErasedSource for TypedSource<S> {
         self.read_since_emit || running.any(|split| split.watermarks.detects_idleness() && !split.idle)
     }
 
+    fn align(&mut self, now: Timestamp) -> Option<AlignmentReport> {
+        let alignment = self.alignment.as_mut()?;
+        let compared = self.splits.iter().filter(|split| !split.ended && !split.idle);
+        alignment.update(now, compared.map(|split| split.watermarks.watermark()))
+    }
+
+    fn on_alignment(&mut self, others: Timestamp) -> Option<ReadStatus> {
+        self.alignment.as_mut()?.on_others(others);
+        Some(self.status())
+    }
+
     fn snapshot(&self) -> OperatorSnapshot {
         let kept = |split: &RunningSplit<S::Item, S::Split>| {
             codec::encode(&KeptSplit { split: split.split.clone(), generator: split.watermarks.keep() })
@@ -224,6 +231,10 @@ impl<S: Source> TypedSource<S> {
         push_batch(rest, out);
     }
 
+    fn paused_until(&self, split: &RunningSplit<S::Item, S::Split>) -> Option<Timestamp> {
+        self.alignment.as_ref().and_then(|alignment| alignment.paused_until(split.watermarks.watermark()))
+    }
+
     fn combine(&mut self, out: &mut Vec<SourceOutput>) {
         let mut combined = Vec::new();
         self.watermarks.combine(&mut combined);
@@ -233,7 +244,7 @@ impl<S: Source> TypedSource<S> {
     fn status(&self) -> ReadStatus {
         let mut soonest: Option<Timestamp> = None;
         for split in self.splits.iter().filter(|split| !split.ended) {
-            let held_until = if self.paused.holds(split) { self.paused.until } else { Timestamp::MIN };
+            let held_until = self.paused_until(split).unwrap_or(Timestamp::MIN);
             let not_before = split.not_before.max(held_until);
             if not_before == Timestamp::MIN {
                 return ReadStatus::More;
@@ -241,25 +252,6 @@ impl<S: Source> TypedSource<S> {
             soonest = Some(soonest.map_or(not_before, |soonest| soonest.min(not_before)));
         }
         soonest.map_or(ReadStatus::Ended, ReadStatus::NotBefore)
-    }
-}
-
-impl Paused {
-    /// Looks at it again, if it is time.
-    fn update<T: 'static, S>(
-        &mut self,
-        strategy: &WatermarkStrategy<T>,
-        splits: &[RunningSplit<T, S>],
-        now: Timestamp,
-    ) {
-        let Some(alignment) = strategy.alignment().filter(|_| self.until <= now) else { return };
-        let compared = splits.iter().filter(|split| !split.ended && !split.idle);
-        self.max_allowed = alignment.max_allowed(compared.map(|split| split.watermarks.watermark()));
-        self.until = now.saturating_add(alignment.update_interval);
-    }
-
-    fn holds<T, S>(&self, split: &RunningSplit<T, S>) -> bool {
-        split.watermarks.watermark() > self.max_allowed
     }
 }
 

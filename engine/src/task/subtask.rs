@@ -318,6 +318,13 @@ impl Subtask {
             }
             TaskEvent::NotifyComplete(checkpoint_id) => self.notify_complete(checkpoint_id).await?,
             TaskEvent::NotifyAborted(_) => {}
+            TaskEvent::AlignWatermark(others) => {
+                if let Some((_, source)) = self.source.as_mut().filter(|_| !self.end_of_data)
+                    && let Some(status) = source.on_alignment(others)
+                {
+                    self.source_status = status;
+                }
+            }
             TaskEvent::Finish => {
                 self.finish().await?;
                 return Ok(Next::End(TaskEnd::Finished));
@@ -335,6 +342,7 @@ impl Subtask {
         }
         let readable = !matches!(self.source_status, ReadStatus::NotBefore(time) if time > now);
         if readable {
+            self.align_source(now).await?;
             self.emit_from_source(now).await?;
         }
         let interval = self.config.auto_watermark_interval;
@@ -344,8 +352,10 @@ impl Subtask {
         if emits {
             self.next_watermark_at = now.saturating_add(interval.max(LEAST_WATERMARK_INTERVAL));
             self.emit_source_watermark(now).await?;
+            self.align_source(now).await?;
         }
         if self.source_status == ReadStatus::Ended {
+            self.align_source(now).await?;
             let mode = self.source.as_ref().map_or(StopMode::Drain, |(_, source)| source.stop_mode());
             if mode == StopMode::Drain {
                 self.on_status(WatermarkStatus::Active)?;
@@ -372,6 +382,15 @@ impl Subtask {
         let mut outputs = Vec::new();
         source.on_periodic_emit(now.saturating_sub(self.back_pressured), &mut outputs);
         self.process_source_outputs(outputs).await
+    }
+
+    /// Lets the source compare its splits with each other, and tells the other sources of its group.
+    async fn align_source(&mut self, now: Timestamp) -> Result<()> {
+        let execution = self.execution;
+        match self.source.as_mut().and_then(|(_, source)| source.align(now)) {
+            Some(report) => self.report(TaskReport::Watermark { execution, report }).await,
+            None => Ok(()),
+        }
     }
 
     async fn process_source_outputs(&mut self, outputs: Vec<SourceOutput>) -> Result<()> {

@@ -14,7 +14,7 @@ pub use multiplexer::WatermarkMultiplexer;
 pub use split_watermarks::{PlacedWatermark, SplitProgress, SplitWatermarks};
 pub use timer_service::{TimeDomain, Timer, TimerRestoreError, TimerService, TimersSnapshot};
 pub use valve::StatusWatermarkValve;
-pub use watermark_alignment::WatermarkAlignment;
+pub use watermark_alignment::{AlignmentReport, SplitAlignment, WatermarkAlignment};
 pub use watermark_generator::{GenerateWatermarks, IdlenessTimer, WatermarkGenerator};
 pub use watermark_strategy::WatermarkStrategy;
 

@@ -141,8 +141,8 @@ impl<T: 'static> WatermarkStrategy<T> {
         self
     }
 
-    /// Splits of one subtask whose watermark is more than `max_drift` ahead of the slowest one's are not read until the
-    /// others have come closer; that is looked at every `update_interval`.
+    /// Splits whose watermark is more than `max_drift` ahead of the slowest one's in the group, in whatever subtask of
+    /// whatever source, are not read until the others have come closer; that is looked at every `update_interval`.
     ///
     /// # Panics
     /// If the interval is zero.

@@ -18,6 +18,6 @@ pub use merging::{Merge, MergedWindow, MergingWindowSet};
 pub use time_window::{TimeWindow, Window, WindowPeriod, cleanup_time, window_start};
 pub use trigger::{
     AnyTrigger, ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger, CountTrigger, DefaultTrigger,
-    DeltaTrigger, EndOfStreamTrigger, EventTimeTrigger, NeverTrigger, ProcessingTimeTrigger, ProcessingTimeoutTrigger,
-    PurgingTrigger, Trigger, TriggerContext, TriggerResult,
+    DeltaTrigger, EndOfStreamTrigger, EventTimeTrigger, NeverTrigger, Now, ProcessingTimeTrigger,
+    ProcessingTimeoutTrigger, PurgingTrigger, Trigger, TriggerContext, TriggerResult,
 };

@@ -10,6 +10,8 @@ mod flights;
 mod kill_moments;
 #[cfg(test)]
 mod process;
+#[cfg(all(test, feature = "rocksdb"))]
+mod rocksdb;
 #[cfg(test)]
 mod sigkill;
 #[cfg(test)]

@@ -53,6 +53,10 @@ impl Zoo {
         println!("{:52} {:>6} {:>5} {:>7} {:>8}  fired", "bug", "caught", "runs", "reached", "seconds");
         let mut rows = Vec::new();
         for bug in zoo.iter().filter(|bug| self.bugs.is_empty() || self.bugs.contains(&bug.name)) {
+            if !bug.backend.is_built() {
+                println!("{:52} needs the feature rocksdb", bug.name);
+                continue;
+            }
             let started = wall_clock();
             let hunt = hunt(bug, &scenarios, self.first_seed);
             let seconds = started.elapsed().as_secs_f64();

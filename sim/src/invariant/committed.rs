@@ -36,7 +36,8 @@ pub(super) fn differences(history: &History, model: &Model) -> BTreeMap<String, 
         (sink.clone(), difference)
     });
     let updates = model.updates().iter().map(|(sink, updates)| (sink.clone(), updates.difference(&actual(sink))));
-    exact.chain(updates).collect()
+    let certain = model.certain().iter().map(|(sink, certain)| (sink.clone(), certain.difference(&actual(sink))));
+    exact.chain(updates).chain(certain).collect()
 }
 
 /// The sink in whose directory a file lies, with the file's name there: not files in directories further down.

@@ -4,7 +4,7 @@
 //! with equal results. What a window or final aggregate keeps must be equal too; what it does not keep any more it must
 //! have emitted: then it is in the output that was committed up to that checkpoint, once. So the two together are exactly
 //! the model's, each once. Of output that is still missing at the end, only runs that finished are accused.
-//! Source: consistent cuts (Chandy and Lamport 1985; Carbone et al. 2015).
+//! Pipelines of scripts are the matter of `kept`. Source: consistent cuts (Chandy and Lamport 1985; Carbone et al. 2015).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,13 +14,16 @@ use tidegate::{
     pipeline::Datum,
 };
 
-use super::{InvariantId, Violation, committed, limited, splits};
+use super::{InvariantId, Violation, committed, kept, limited, splits};
 use crate::{
     history::{CompletedCapture, History, RunEnd},
     model::{AtCut, Folds, Group, Model, Results, layout},
 };
 
 pub(super) fn judge(history: &History, model: &Model) -> Vec<Violation> {
+    if model.is_of_scripts() {
+        return kept::judge(history, model);
+    }
     let mut violations = Vec::new();
     for (checkpoint_id, capture) in &history.completed {
         let found = found(capture, model);

@@ -65,6 +65,7 @@ pub(super) fn cut(capture: &CompletedCapture, model: &Model) -> Result<Cut, Vec<
         for (subtask, operators) in &capture.state {
             let splits = match operators.get(&uid) {
                 None => continue,
+                Some(Ok(snapshot)) if model.is_of_scripts() => layout::script_places(snapshot),
                 Some(Ok(snapshot)) => layout::splits(snapshot),
                 Some(Err(error)) => Err(error.clone()),
             };

@@ -5,15 +5,38 @@
 //! | source | its name | list `splits` | | | [`KeptSplit`] |
 //! | aggregate | its name | keyed `aggregate` | `Row` of the key's fields | `()` | `Vec<Accumulator>` |
 //! | window | its name | keyed `window-contents` | `Row` of the key's fields | `TimeWindow` | `Vec<Accumulator>` |
+//! | script | its name | list `splits` | | | [`ScriptPlace`] |
 //! | sink | its name | list `transactions` | | | `LedgerState<FileTransaction>` |
 //!
+//! Stages of scripts keep more; [`names`] has the names, [`stage`] the encodings by operation:
+//!
+//! | operation | state | namespace | value |
+//! |---|---|---|---|
+//! | rolling | `reduced` | `()` | `Row` |
+//! | window, folded | `window-contents` | window | `Vec<Accumulator>` or `Row` |
+//! | window, of all records | `window-contents` | window | list of `Row`; with an evictor of `StreamRecord<Row>` |
+//! | window join | `window-contents` | window | list of `Tagged<Row, Row>` |
+//! | windows | `merging-window-set` | `()` | list of pairs of windows |
+//! | windows | `trigger-count`, `trigger-next-event-time`, `trigger-delta-last` | window | `u64`, `Timestamp`, `Row` |
+//! | windows | `firings`, `key-firings` | window, `()` | `i64` |
+//! | process | one of its own | `()` | see [`stage`] |
+//! | interval join | `left-buffer`, `right-buffer` | `()` | map from `Timestamp` to `Vec<Row>` |
+//! | buffer | list `buffered` | | `Row` |
+//! | enrich | broadcast `rules` | | `Row` to `Row` |
+//! | timers | `_timer_event`, `_timer_processing` | that of the operation | `Timestamp` |
+//!
+//! A window is a `TimeWindow`, or nothing at all if it is the global one.
+//!
 //! All are in the engine's codec. Accumulators are compared by their results, not by their bytes.
+
+pub mod names;
+pub mod stage;
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use tidegate::{
-    codec,
+    Timestamp, codec,
     connector::visible_file_name,
     id::{CheckpointId, OperatorUid},
     operator::{KeyedEntry, OperatorSnapshot},
@@ -23,10 +46,8 @@ use tidegate::{
     window::TimeWindow,
 };
 
-/// The state of a running aggregate.
-pub const AGGREGATE: &str = "aggregate";
-/// The state of a window.
-pub const WINDOW_CONTENTS: &str = "window-contents";
+use names::{AGGREGATE, WINDOW_CONTENTS};
+
 /// The state of a source.
 const SPLITS: &str = "splits";
 /// The state of a sink.
@@ -37,6 +58,15 @@ pub const STAGING: &str = ".staging";
 /// The identity of the state of a source, stage or sink.
 pub fn uid(name: &str) -> OperatorUid {
     OperatorUid(name.to_owned())
+}
+
+/// What a script keeps of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScriptPlace {
+    /// The next step.
+    pub step: u64,
+    /// The last watermark that it emitted.
+    pub watermark: Timestamp,
 }
 
 /// What a source keeps of a split.
@@ -103,6 +133,14 @@ pub fn splits(snapshot: &OperatorSnapshot) -> Result<Vec<(u32, u64)>, String> {
     list(snapshot, SPLITS).map(decode).collect()
 }
 
+/// The positions that one subtask of a script keeps: of split 0.
+///
+/// # Errors
+/// If the state is not what this table says.
+pub fn script_places(snapshot: &OperatorSnapshot) -> Result<Vec<(u32, u64)>, String> {
+    list(snapshot, SPLITS).map(|entry| Ok((0, decode::<ScriptPlace>(entry)?.step))).collect()
+}
+
 /// The folds that one subtask keeps.
 ///
 /// # Errors
@@ -119,11 +157,21 @@ pub fn folds(snapshot: &OperatorSnapshot) -> Result<Vec<DecodedFold>, String> {
     Ok(folds)
 }
 
+/// The keys of all keyed states and timers that one subtask keeps: name of the state, key group, key.
+pub fn keys(snapshot: &OperatorSnapshot) -> impl Iterator<Item = (&str, u16, Result<Row, String>)> {
+    snapshot.keyed.iter().flat_map(|(name, state)| {
+        let entries = state.groups.iter().flat_map(|(key_group, entries)| {
+            entries.iter().map(move |entry| (name.as_str(), *key_group, decode(&entry.key)))
+        });
+        entries.collect::<Vec<_>>()
+    })
+}
+
 fn keyed<'a>(snapshot: &'a OperatorSnapshot, name: &str) -> impl Iterator<Item = &'a KeyedEntry> {
     snapshot.keyed.get(name).into_iter().flat_map(|state| state.groups.values()).flatten()
 }
 
-fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+pub(super) fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     codec::decode(bytes).map_err(|error| error.to_string())
 }
 

@@ -4,16 +4,22 @@
 //! accumulators, windows, watermarks, state or parallelism of its own. It does not depend on how pipelines are compiled:
 //! what it assumes of checkpoints stands in [`layout`].
 //!
-//! It refuses what it cannot know the one right result of ([`ModelError`]): late records, results that depend on how
-//! sources are interleaved, sinks that are not exactly once.
+//! Pipelines whose sources are scripts have a model of their own ([`script`]): it knows late records, every kind of state,
+//! and what is kept at each position of the script.
+//!
+//! Both refuse what they cannot know the one right result of ([`ModelError`]): results that depend on how sources are
+//! interleaved or on a clock, sinks that are not exactly once.
 
+mod certain;
 mod check;
 mod evaluate;
 mod fold;
+pub mod kept;
 pub mod layout;
 mod lines;
 mod multiset;
 mod records;
+pub mod script;
 mod sink;
 mod updates;
 
@@ -25,14 +31,17 @@ use std::{
 use tidegate::{
     config::JobConfig,
     id::OperatorUid,
-    pipeline::{Aggregate, Emit, Pipeline, Plan, PlannedOperation},
+    pipeline::{Aggregate, Emit, Pipeline, Plan, PlannedOperation, Row, Stream},
 };
 
+pub use certain::Certain;
 use evaluate::{Evaluation, Kept};
 pub use evaluate::{Folds, Group, Results};
+use kept::KeptByStage;
 pub use multiset::Multiset;
 pub use records::Place;
 use records::{Record, SourceRecords};
+use script::{KeyGroups, ScriptModel};
 pub use sink::SinkModel;
 pub use updates::{Updates, UpdatesDifference};
 
@@ -74,6 +83,12 @@ pub enum ModelError {
         /// How.
         why: String,
     },
+    /// When it emits depends on a clock.
+    #[error("`{name}` depends on a clock, which the model does not know")]
+    Clock {
+        /// The stage.
+        name: String,
+    },
     /// A position in a cut that no source has.
     #[error("the cut does not fit the sources: {0}")]
     NoSuchCut(String),
@@ -105,6 +120,17 @@ pub struct AtCut {
     pub output: BTreeMap<String, Multiset>,
 }
 
+/// What must be true at a cut of scripts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScriptCut {
+    /// What has gone into each sink.
+    pub output: BTreeMap<String, Multiset>,
+    /// What each stage keeps, all subtasks together.
+    pub kept: BTreeMap<OperatorUid, KeptByStage>,
+    /// How many records each stage has dropped because they came too late.
+    pub dropped: BTreeMap<OperatorUid, u64>,
+}
+
 /// What a pipeline must do.
 #[derive(Debug, Clone)]
 pub struct Model {
@@ -114,6 +140,11 @@ pub struct Model {
     sinks: Vec<SinkModel>,
     expected_output: BTreeMap<String, Multiset>,
     updates: BTreeMap<String, Updates>,
+    certain: BTreeMap<String, Certain>,
+    /// The stage with a clock.
+    clocked: Option<usize>,
+    script: Option<ScriptModel>,
+    key_groups: KeyGroups,
 }
 
 impl Model {
@@ -125,6 +156,10 @@ impl Model {
         let plan = pipeline.plan().map_err(|problems| ModelError::Invalid(problems.to_string()))?;
         let config = pipeline.job_config().map_err(|problems| ModelError::Invalid(problems.to_string()))?;
         check::config(&config)?;
+        let key_groups = KeyGroups::of_job(&plan, &config);
+        if ScriptModel::is_for(&plan) {
+            return Self::of_scripts(plan, config, key_groups);
+        }
         check::stages(&plan)?;
         let sources = plan.sources.iter().map(records::of_source).collect::<Result<Vec<_>, _>>()?;
         let all: Vec<Vec<Arc<Record>>> =
@@ -137,6 +172,10 @@ impl Model {
             plan,
             config,
             sources,
+            certain: BTreeMap::new(),
+            clocked: None,
+            script: None,
+            key_groups,
         };
         for sink in &model.sinks {
             match sink.updated_by(&model.plan) {
@@ -153,6 +192,34 @@ impl Model {
         Ok(model)
     }
 
+    fn of_scripts(plan: Plan, config: JobConfig, key_groups: KeyGroups) -> Result<Self, ModelError> {
+        let (script, without) = match ScriptModel::new(&plan, key_groups) {
+            Err(ModelError::Clock { name }) => {
+                let without = certain::without_clock(&plan, &name)?;
+                (ScriptModel::new(&without.plan, key_groups)?, Some(without))
+            }
+            script => (script?, None),
+        };
+        script.check_restores()?;
+        let mut sinks = sink::of_scripts(without.as_ref().map_or(&plan, |without| &without.plan), &script)?;
+        let clocked = without.as_ref().map(|without| without.index);
+        let certain = without.map(|without| Certain::of(&plan, &without, &script, &mut sinks)).unwrap_or_default();
+        let exact = sinks.iter().filter(|sink| !certain.contains_key(&sink.name));
+        let expected_output = exact.map(|sink| (sink.name.clone(), script.lines(script.at_end(), sink)));
+        Ok(Self {
+            expected_output: expected_output.collect(),
+            sinks,
+            updates: BTreeMap::new(),
+            certain,
+            clocked,
+            script: Some(script),
+            sources: Vec::new(),
+            key_groups,
+            plan,
+            config,
+        })
+    }
+
     /// The lines that each file sink must have written in the end. Sinks of [`Model::updates`] are not here.
     pub fn expected_output(&self) -> &BTreeMap<String, Multiset> {
         &self.expected_output
@@ -161,6 +228,11 @@ impl Model {
     /// Sinks whose lines depend on how sources are interleaved, with what decides whether lines are right.
     pub fn updates(&self) -> &BTreeMap<String, Updates> {
         &self.updates
+    }
+
+    /// Sinks of stages with a clock, with what decides whether lines can be right.
+    pub fn certain(&self) -> &BTreeMap<String, Certain> {
+        &self.certain
     }
 
     /// The file sinks.
@@ -175,13 +247,20 @@ impl Model {
 
     /// The number of records in each split of each source.
     pub fn splits(&self) -> BTreeMap<OperatorUid, BTreeMap<u32, u64>> {
+        if let Some(script) = &self.script {
+            let lengths = script.last().steps.into_iter().map(|steps| BTreeMap::from([(0, steps as u64)]));
+            return self.plan.sources.iter().map(|source| layout::uid(&source.name)).zip(lengths).collect();
+        }
         let named = self.plan.sources.iter().zip(&self.sources);
         let lengths = |splits: &SourceRecords| (0..).zip(splits.iter().map(|records| records.len() as u64)).collect();
         named.map(|(source, splits)| (layout::uid(&source.name), lengths(splits))).collect()
     }
 
-    /// The stages that keep state, with their aggregates.
+    /// The stages that keep folds, with their aggregates. Those of scripts are the matter of [`Model::script_at`].
     pub fn folding_stages(&self) -> BTreeMap<OperatorUid, &[Aggregate]> {
+        if self.script.is_some() {
+            return BTreeMap::new();
+        }
         let folding = self.plan.stages.iter().filter_map(|stage| match &stage.operation {
             PlannedOperation::Window(window) => Some((layout::uid(&stage.name), window.aggregates())),
             PlannedOperation::Aggregate { aggregates, .. } => Some((layout::uid(&stage.name), aggregates.as_slice())),
@@ -192,6 +271,9 @@ impl Model {
 
     /// The stages that keep every key for ever.
     pub fn running_aggregates(&self) -> BTreeSet<OperatorUid> {
+        if self.script.is_some() {
+            return BTreeSet::new();
+        }
         let running = self.plan.stages.iter().filter(|stage| match &stage.operation {
             PlannedOperation::Aggregate { emit, .. } => *emit == Emit::Updates,
             _ => false,
@@ -205,7 +287,84 @@ impl Model {
     /// # Errors
     /// If the cut does not name every split once, or reaches further than a split does.
     pub fn state_at(&self, cut: &Cut) -> Result<BTreeMap<OperatorUid, Folds>, ModelError> {
+        if self.script.is_some() {
+            return Ok(BTreeMap::new());
+        }
         Ok(Evaluation::of(&self.plan, &self.prefix(cut)?, Kept::All)?.folds)
+    }
+
+    /// Whether all sources are scripts, so that everything at a cut is known.
+    pub fn is_of_scripts(&self) -> bool {
+        self.script.is_some()
+    }
+
+    /// What must be true at a cut of scripts: one of these. There are several only if a script stands at its end, where
+    /// nobody can see from its position whether it has ended.
+    ///
+    /// # Errors
+    /// If the sources are no scripts, or the cut does not name a position of each.
+    pub fn script_at(&self, cut: &Cut) -> Result<Vec<ScriptCut>, ModelError> {
+        let script = self.script.as_ref().ok_or_else(|| ModelError::NoSuchCut("there is no script".to_owned()))?;
+        let mut steps = Vec::new();
+        for (source, length) in self.plan.sources.iter().zip(script.last().steps) {
+            let position = cut.sources.get(&layout::uid(&source.name)).and_then(|positions| positions.get(&0));
+            let position = position.and_then(|position| usize::try_from(*position).ok());
+            steps.push(position.filter(|position| *position <= length).ok_or_else(|| {
+                ModelError::NoSuchCut(format!("the script of {} is at {position:?} of {length}", source.name))
+            })?);
+        }
+        let at = |position: &script::Position| {
+            let network = script.at(position)?;
+            let exact = self.sinks.iter().filter(|sink| !self.certain.contains_key(&sink.name));
+            let output = exact.map(|sink| (sink.name.clone(), script.lines(&network, sink)));
+            let kept = self.plan.stages.iter().enumerate().filter(|(index, _)| Some(*index) != self.clocked);
+            let kept = kept.map(|(index, stage)| Ok((layout::uid(&stage.name), script.kept(&network, index)?)));
+            let dropped = self.plan.stages.iter().enumerate();
+            let dropped = dropped.map(|(index, stage)| (layout::uid(&stage.name), network.dropped(index)));
+            let kept = kept.collect::<Result<_, ModelError>>()?;
+            Ok(ScriptCut { output: output.collect(), kept, dropped: dropped.collect() })
+        };
+        script.positions(&steps).iter().map(at).collect()
+    }
+
+    /// The first position of the one script after a cut at which a stage keeps exactly this.
+    pub fn later_cut(&self, cut: &Cut, stage: &OperatorUid, found: &KeptByStage) -> Option<usize> {
+        let script = self.script.as_ref()?;
+        let stage = self.plan.stages.iter().position(|planned| layout::uid(&planned.name) == *stage)?;
+        let [source] = &self.plan.sources[..] else { return None };
+        let position = *cut.sources.get(&layout::uid(&source.name))?.get(&0)?;
+        script.later(usize::try_from(position).ok()?, stage, found)
+    }
+
+    /// The stages of the plan, by the identity of their state.
+    pub fn stages(&self) -> impl Iterator<Item = (OperatorUid, &PlannedOperation)> {
+        self.plan.stages.iter().map(|stage| (layout::uid(&stage.name), &stage.operation))
+    }
+
+    /// The operation that keeps state next before a sink.
+    pub fn stateful_before(&self, sink: &str) -> Option<&PlannedOperation> {
+        let mut streams = self.sinks.iter().find(|model| model.name == sink)?.inputs.clone();
+        while let Some(stream) = streams.pop() {
+            let (Stream::Stage(index) | Stream::Late(index)) = stream else { continue };
+            let stage = &self.plan.stages[index];
+            match &stage.operation {
+                PlannedOperation::Filter { .. } | PlannedOperation::Map { .. } | PlannedOperation::Repeat { .. } => {
+                    streams.extend(&stage.inputs);
+                }
+                operation => return Some(operation),
+            }
+        }
+        None
+    }
+
+    /// The key group of a key.
+    pub fn key_group(&self, key: &Row) -> u16 {
+        self.key_groups.of(key)
+    }
+
+    /// The subtask that owns a key group.
+    pub fn owner(&self, key_group: u16, parallelism: u32) -> usize {
+        self.key_groups.subtask(key_group, parallelism)
     }
 
     /// What must be true at a cut if exactly these groups are still kept.
@@ -213,6 +372,10 @@ impl Model {
     /// # Errors
     /// As for [`Model::state_at`].
     pub fn at_cut(&self, cut: &Cut, kept: &BTreeMap<OperatorUid, BTreeSet<Group>>) -> Result<AtCut, ModelError> {
+        if self.script.is_some() {
+            let output = self.script_at(cut)?.swap_remove(0).output;
+            return Ok(AtCut { folds: BTreeMap::new(), output });
+        }
         let prefix = self.prefix(cut)?;
         let evaluation = Evaluation::of(&self.plan, &prefix, Kept::Exactly(kept))?;
         let held_back =

@@ -54,6 +54,11 @@ impl Backend {
         if cfg!(feature = "rocksdb") { vec![Self::Memory, Self::Rocksdb] } else { vec![Self::Memory] }
     }
 
+    /// Whether this laboratory was built with it.
+    pub fn is_built(self) -> bool {
+        Self::available().contains(&self)
+    }
+
     /// The stable name.
     pub fn name(self) -> &'static str {
         match self {

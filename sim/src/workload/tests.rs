@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::model::Model;
 
 fn drawn(fixed: &Fixed, number: u64) -> Workload {
     Workload::drawn(Shape::Generated, fixed, Seed(number).child("tests"))
@@ -54,5 +55,14 @@ fn simpler_pipelines_are_valid_and_simpler() {
             let workload = Workload { generated: Some(Box::new(simpler)), ..workload.clone() };
             assert!(workload.pipeline().validate().is_ok(), "{number}: {:?}", workload.pipeline().validate());
         }
+    }
+}
+
+#[test]
+fn the_model_knows_the_one_right_result_of_every_pipeline_that_no_clock_decides() {
+    let refused = |workload: &Workload| Model::new(&workload.pipeline()).err().map(|error| error.to_string());
+    for number in 0..400 {
+        let workload = drawn(&Fixed::default(), number);
+        assert_eq!(refused(&workload), None, "{number}: {:?}", workload.generated.unwrap().kinds);
     }
 }

@@ -178,7 +178,7 @@ impl Database {
         {
             states.for_each(|state| self.compact(state));
         }
-        let path = self.directory.path().join(format!("snapshot-{number}"));
+        let path = self.snapshot_path(number);
         let checkpoint = Checkpoint::new(&self.db).map_err(|error| self.failed("take a snapshot", error))?;
         let taken = if planted!("rocksdb_snapshot_without_flush") {
             checkpoint.create_checkpoint_with_log_size(&path, u64::MAX)
@@ -187,6 +187,19 @@ impl Database {
         };
         taken.map_err(|error| self.failed("take a snapshot", error))?;
         Ok(CheckpointDirectory { path, _working_directory: self.directory.clone() })
+    }
+
+    fn snapshot_path(&self, number: u64) -> PathBuf {
+        let own = self.directory.path();
+        let name = format!("snapshot-{number}");
+        if planted!("rocksdb_operators_share_a_directory") {
+            let shared = format!("shared-{}-{:?}", std::process::id(), std::thread::current().id());
+            let path = own.with_file_name(shared).join(name);
+            let _ = fs::create_dir_all(path.with_file_name(""));
+            let _ = fs::remove_dir_all(&path);
+            return path;
+        }
+        own.join(name)
     }
 
     /// Merges the files of a state into one run, here and now.
@@ -231,6 +244,10 @@ impl Drop for CheckpointDirectory {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.path) {
             tracing::warn!(path = %self.path.display(), %error, "snapshot of rocksdb not removed");
+        }
+        if planted!("rocksdb_operators_share_a_directory") {
+            // Succeeds when it is empty.
+            let _ = fs::remove_dir(self.path.with_file_name(""));
         }
     }
 }

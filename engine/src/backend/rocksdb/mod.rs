@@ -23,10 +23,10 @@ use crate::{
     codec::{self, Data, DecodeError},
     config::RocksDbOptions,
     error::{Error, ErrorKind, Result},
-    operator::OperatorContext,
+    id::OperatorUid,
     state::{
         AsyncKeyedSnapshot, Key, KeyGroupEntries, KeyGroupRange, KeyGroups, KeyedEntry, KeyedSnapshot, Namespace,
-        StateMeta, StateSnapshot,
+        ParallelInstance, StateMeta, StateSnapshot,
     },
 };
 
@@ -62,17 +62,17 @@ impl<K: Key> RocksDbBackend<K> {
     /// A backend with what a checkpoint holds for the subtask's key groups.
     pub(super) fn create(
         options: &RocksDbOptions,
-        context: &OperatorContext,
+        uid: &OperatorUid,
         key_groups: KeyGroups,
-        range: KeyGroupRange,
+        instance: ParallelInstance,
         restored: KeyedSnapshot,
     ) -> Result<Self, BackendError> {
-        let name: String =
-            context.uid.0.chars().map(|char| if char.is_ascii_alphanumeric() { char } else { '_' }).collect();
-        let database = Database::create(options, &format!("{name}-{}", context.subtask_index), context.subtask_index)?;
+        let plain = |char: char| if char.is_ascii_alphanumeric() { char } else { '_' };
+        let name = format!("{}-{}", uid.0.chars().map(plain).collect::<String>(), instance.index);
+        let database = Database::create(options, &name, instance.index)?;
         Ok(Self {
             key_groups,
-            range,
+            range: key_groups.range(instance),
             states: Vec::new(),
             unclaimed: Arc::new(restored),
             database: Arc::new(database),

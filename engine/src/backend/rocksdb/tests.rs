@@ -7,8 +7,8 @@ use crate::{
     backend::{KeyedStateBackend, ListOf, Lists as _, MapOf, Maps as _, StateId, Values as _},
     config::{BackgroundWork, StateBackend},
     event::{NoObserver, Reporter, Subject},
-    id::{Attempt, OperatorUid},
-    operator::OperatorSnapshot,
+    id::Attempt,
+    operator::{OperatorContext, OperatorSnapshot},
     state::{StateDescriptor, StateKind},
     time::{TimeDomain, Timestamp},
 };

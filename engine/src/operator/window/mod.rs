@@ -158,8 +158,7 @@ where
         records: &mut vec::IntoIter<StreamRecord<In>>,
         running: &mut Running<S::Key, A::Window>,
     ) -> Result<Option<Assigned<In, A::Window, A::Windows>>> {
-        let watermark = running.live.timers.watermark();
-        let times = AssignerContext { timestamp: Timestamp::MIN, processing_time: running.live.processing_time };
+        let now = running.live.now();
         let contents = self.windowing.contents();
         let Windowing { trigger, function, lateness, .. } = &mut self.windowing;
         let mut table = F::table(contents, &mut running.live.backend);
@@ -167,14 +166,14 @@ where
             if record.timestamp == Timestamp::MIN && lateness.domain == TimeDomain::EventTime {
                 return Err(WindowError::NoTimestamp.into());
             }
-            let context = AssignerContext { timestamp: record.timestamp, ..times };
+            let context = AssignerContext { timestamp: record.timestamp, processing_time: now.processing_time };
             let mut further = self.assigner.assign(&record.value, context);
             let (first, second) = (further.next(), further.next());
             let record = match (&first, &second) {
                 (Some(window), None)
                     if window.max_timestamp() > running.fired_before
-                        && !lateness.is_window_late(window, watermark)
-                        && trigger.on_further_element(window, watermark) == Some(TriggerResult::Continue) =>
+                        && !lateness.is_window_late(window, now.watermark)
+                        && trigger.on_further_element(window, now) == Some(TriggerResult::Continue) =>
                 {
                     match function.add_further(&mut table, &self.key_selector, window, record)? {
                         None => continue,
@@ -310,10 +309,15 @@ where
         Ok(())
     }
 
-    /// The last end of windows that had fired, and were kept for late elements, when the snapshot was taken.
+    /// The last end of windows that may have fired, and were kept nevertheless, when the snapshot was taken.
     fn fired_before(&self, timers: &TimerService<S::Key, A::Window>) -> Timestamp {
         let lateness = self.windowing.lateness;
-        if lateness.domain == TimeDomain::ProcessingTime || lateness.allowed.is_zero() {
+        if lateness.domain == TimeDomain::ProcessingTime {
+            // The timer that ends a window tells nothing of the watermark.
+            let windows = timers.iter(TimeDomain::ProcessingTime).map(|(_, _, window)| window.max_timestamp());
+            return windows.max().unwrap_or(Timestamp::MIN);
+        }
+        if lateness.allowed.is_zero() {
             // The timer that ends a window is the one that fires it.
             return Timestamp::MIN;
         }
@@ -358,13 +362,14 @@ where
 
     fn open(&mut self, context: &OperatorContext, restored: Option<OperatorSnapshot>) -> Result<()> {
         self.check()?;
+        let is_restored = restored.is_some();
         let mut backend = KeyedStateBackend::open(context, restored)?;
         self.assigner.open(context.subtask_index);
         self.windowing.contents = Some(self.windowing.function.open(&mut backend)?);
         self.windowing.trigger.open(&mut StateRegistry::new(&mut backend))?;
         let in_flight = if self.windowing.merging { Some(InFlight::open(&mut backend)?) } else { None };
         let timers = backend.timers()?;
-        let fired_before = self.fired_before(&timers);
+        let fired_before = if is_restored { self.fired_before(&timers) } else { Timestamp::MIN };
         let live = Live { backend, timers, processing_time: context.processing_time };
         let unassigned = Unassigned::new(context.reporter.clone());
         self.running = Some(Running { live, in_flight, fired_before, unassigned });
@@ -377,6 +382,7 @@ where
 
     fn process(&mut self, batch: Batch<In>, out: &mut Collector<F::Out>) -> Result<()> {
         self.with_running(|operator, running| {
+            running.live.backend.begin_record(running.live.processing_time)?;
             let mut records = batch.into_iter();
             if operator.windowing.merging {
                 return records.try_for_each(|record| operator.process_merging(record, running, out));
@@ -404,7 +410,7 @@ where
 
     fn advance_processing_time(&mut self, now: Timestamp, out: &mut Collector<F::Out>) -> Result<()> {
         self.with_running(|operator, running| {
-            running.live.processing_time = now;
+            running.live.processing_time = running.live.processing_time.max(now);
             let until = if planted!("processing_timer_fires_early") { Timestamp(now.0.saturating_add(1)) } else { now };
             while let Some(timer) = running.live.timers.pop_due_processing_time(until) {
                 operator.on_timer(TimeDomain::ProcessingTime, &timer, running, out)?;

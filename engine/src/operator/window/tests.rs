@@ -1,5 +1,8 @@
 //! The window operator against a naive model, and what each kind of function gives.
 
+mod model;
+mod storm;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use proptest::prelude::*;

@@ -10,7 +10,7 @@ use crate::{
     record::StreamRecord,
     state::{Key, KeySelector},
     time::{TimeDomain, TimerService, Timestamp},
-    window::{Merge, Trigger, TriggerContext, TriggerResult, Window, cleanup_time},
+    window::{Merge, Now, Trigger, TriggerContext, TriggerResult, Window, cleanup_time},
 };
 
 /// When windows and elements are late.
@@ -51,9 +51,13 @@ pub(super) struct Live<K, W> {
 }
 
 impl<K: Key, W: Window> Live<K, W> {
+    pub(super) fn now(&self) -> Now {
+        Now { watermark: self.timers.watermark(), processing_time: self.processing_time }
+    }
+
     fn of_trigger<'a>(&'a mut self, key: &'a K, window: &'a W) -> TriggerContext<'a, K, W> {
         let Self { backend, timers, processing_time } = self;
-        TriggerContext { backend, timers, key, window, processing_time: *processing_time }
+        TriggerContext::new(backend, timers, key, window, *processing_time)
     }
 }
 
@@ -105,7 +109,7 @@ impl<R, F, Id: Copy> Windowing<R, F, Id> {
         R: Trigger<In, S::Key, W>,
         F: WindowFunction<In, S::Key, W, Id = Id>,
     {
-        let Some(result) = self.trigger.on_further_element(window, live.timers.watermark()) else {
+        let Some(result) = self.trigger.on_further_element(window, live.now()) else {
             return Ok(Some(record));
         };
         let key = (result != TriggerResult::Continue).then(|| key_selector.key(&record.value).into_owned());

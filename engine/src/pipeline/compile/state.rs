@@ -4,7 +4,7 @@ use super::{Compiler, unsupported, window::reduction};
 use crate::{
     api::{DataStream, KeyedStream},
     error::Result,
-    operator::{KeyedProcessFunction, KeyedReduceOperator},
+    operator::KeyedProcessFunction,
     pipeline::{
         function::{
             About, Aggregating, Average, Contains, Dedup, ListAverage, MapAverage, MapCount, ReducingSum, Timers,
@@ -29,9 +29,7 @@ impl Compiler<'_> {
         key: &[usize],
         reduce: &PlannedReduce,
     ) -> Result<DataStream<Row>> {
-        let (selector, reduce) = (RowKey::new(key), reduction(&stage.name, reduce));
-        let keyed = self.keyed(stage, key)?;
-        Ok(keyed.transform("rolling", move || KeyedReduceOperator::new(selector.clone(), reduce.clone())))
+        Ok(self.keyed(stage, key)?.reduce(reduction(&stage.name, reduce)))
     }
 
     pub(super) fn process(&self, stage: &PlannedStage, planned: &PlannedProcess) -> Result<DataStream<Row>> {

@@ -110,6 +110,13 @@ impl JobManager {
                     self.tell_coordinator(CoordinatorInput::Decline { checkpoint_id, task, reason }).await;
                 }
             }
+            FromTaskManager::ReportWatermark { execution, group, watermark } => {
+                if self.is_current(execution) {
+                    let others = self.watermarks.report(execution, &group, watermark);
+                    let (attempt, task) = (execution.attempt, execution.subtask);
+                    self.send(&task_manager, ToTaskManager::AlignWatermark { attempt, task, others });
+                }
+            }
             FromTaskManager::EndOfData { execution } => {
                 self.tell_execution(ExecutionInput::EndOfData(execution)).await;
             }

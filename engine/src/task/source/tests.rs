@@ -83,6 +83,7 @@ impl Bench {
     }
 
     async fn poll(&mut self, now: i64) -> Vec<String> {
+        self.source.align(Timestamp(now));
         self.status = self.source.poll(Timestamp(now), 10, &mut self.out).await.unwrap();
         self.texts()
     }

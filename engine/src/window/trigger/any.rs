@@ -2,7 +2,7 @@
 
 use super::{
     ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger, CountTrigger, EndOfStreamTrigger, EventTimeTrigger,
-    NeverTrigger, ProcessingTimeTrigger, ProcessingTimeoutTrigger, PurgingTrigger, Trigger, TriggerContext,
+    NeverTrigger, Now, ProcessingTimeTrigger, ProcessingTimeoutTrigger, PurgingTrigger, Trigger, TriggerContext,
     TriggerResult,
 };
 use crate::{
@@ -64,8 +64,8 @@ impl<T, K: Key, W: Window> Trigger<T, K, W> for DefaultTrigger {
         on_default!(self, trigger => trigger.on_element(element, timestamp, context))
     }
     #[inline]
-    fn on_further_element(&self, window: &W, watermark: Timestamp) -> Option<TriggerResult> {
-        on_default!(self, trigger => Trigger::<T, K, W>::on_further_element(trigger, window, watermark))
+    fn on_further_element(&self, window: &W, now: Now) -> Option<TriggerResult> {
+        on_default!(self, trigger => Trigger::<T, K, W>::on_further_element(trigger, window, now))
     }
     fn on_event_time(&mut self, time: Timestamp, context: &mut TriggerContext<'_, K, W>) -> Result<TriggerResult> {
         on_default!(self, trigger => Trigger::<T, K, W>::on_event_time(trigger, time, context))
@@ -170,8 +170,8 @@ impl<T, K: Key, W: Window> Trigger<T, K, W> for AnyTrigger<W> {
         on_any!(mut self, trigger => trigger.on_element(element, timestamp, context))
     }
     #[inline]
-    fn on_further_element(&self, window: &W, watermark: Timestamp) -> Option<TriggerResult> {
-        on_any!(self, trigger => Trigger::<T, K, W>::on_further_element(trigger, window, watermark))
+    fn on_further_element(&self, window: &W, now: Now) -> Option<TriggerResult> {
+        on_any!(self, trigger => Trigger::<T, K, W>::on_further_element(trigger, window, now))
     }
     fn on_event_time(&mut self, time: Timestamp, context: &mut TriggerContext<'_, K, W>) -> Result<TriggerResult> {
         on_any!(mut self, trigger => Trigger::<T, K, W>::on_event_time(trigger, time, context))

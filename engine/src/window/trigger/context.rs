@@ -11,14 +11,25 @@ use crate::{
 
 /// What a trigger can see and do, for one key and window. Its state handles read and write the state of that window.
 pub struct TriggerContext<'a, K: Key, W: Window> {
-    pub(crate) backend: &'a mut KeyedStateBackend<K>,
-    pub(crate) timers: &'a mut TimerService<K, W>,
-    pub(crate) key: &'a K,
-    pub(crate) window: &'a W,
-    pub(crate) processing_time: Timestamp,
+    backend: &'a mut KeyedStateBackend<K>,
+    timers: &'a mut TimerService<K, W>,
+    key: &'a K,
+    pub(super) window: &'a W,
+    processing_time: Timestamp,
 }
 
 impl<'a, K: Key, W: Window> TriggerContext<'a, K, W> {
+    /// What the window operator gives to its trigger; also for tests of triggers.
+    pub fn new(
+        backend: &'a mut KeyedStateBackend<K>,
+        timers: &'a mut TimerService<K, W>,
+        key: &'a K,
+        window: &'a W,
+        processing_time: Timestamp,
+    ) -> Self {
+        Self { backend, timers, key, window, processing_time }
+    }
+
     /// The key.
     pub fn key(&self) -> &'a K {
         self.key

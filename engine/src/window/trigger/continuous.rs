@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Trigger, TriggerContext, TriggerResult};
+use super::{Now, Trigger, TriggerContext, TriggerResult};
 use crate::{
     backend::{StateRegistry, ValueState},
     error::Result,
@@ -45,7 +45,13 @@ impl<W: Window> NextFire<W> {
 
     /// Asks for a firing one interval after `time`, but not after the end of the window.
     fn register<K: Key>(&self, time: Timestamp, context: &mut TriggerContext<'_, K, W>) -> Result<()> {
-        let next = Timestamp(time.0.saturating_add(self.interval_ms)).min(context.window.max_timestamp());
+        let end = context.window.max_timestamp();
+        // The input has ended: a window without an end would fire until the end of time.
+        let is_over = self.domain == TimeDomain::EventTime && context.watermark() == Timestamp::MAX;
+        let next = match is_over && end == Timestamp::MAX {
+            true => end,
+            false => Timestamp(time.0.saturating_add(self.interval_ms)).min(end),
+        };
         self.state().update(context, next)?;
         context.register_timer(self.domain, next);
         Ok(())
@@ -98,6 +104,8 @@ macro_rules! clone_by_interval {
 
 /// Fires whenever the watermark passes a multiple of an interval, and at the end of the window (Flink
 /// `ContinuousEventTimeTrigger`).
+///
+/// At the end of the input a window without an end fires twice more and no further; in Flink it would fire for ever.
 #[derive(Debug)]
 pub struct ContinuousEventTimeTrigger<W>(NextFire<W>);
 
@@ -135,8 +143,8 @@ impl<T, K: Key, W: Window> Trigger<T, K, W> for ContinuousEventTimeTrigger<W> {
 
     /// Purging a window does not make it forget when it fires next: that is only cleared with the window.
     #[inline]
-    fn on_further_element(&self, window: &W, watermark: Timestamp) -> Option<TriggerResult> {
-        Some(if window.max_timestamp() <= watermark { TriggerResult::Fire } else { TriggerResult::Continue })
+    fn on_further_element(&self, window: &W, now: Now) -> Option<TriggerResult> {
+        Some(if window.max_timestamp() <= now.watermark { TriggerResult::Fire } else { TriggerResult::Continue })
     }
 
     fn on_event_time(&mut self, time: Timestamp, context: &mut TriggerContext<'_, K, W>) -> Result<TriggerResult> {

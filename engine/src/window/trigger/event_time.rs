@@ -1,6 +1,6 @@
 //! Results at the end of the window, by the watermark.
 
-use super::{Trigger, TriggerContext, TriggerResult};
+use super::{Now, Trigger, TriggerContext, TriggerResult};
 use crate::{
     error::Result,
     state::Key,
@@ -32,8 +32,8 @@ impl<T, K: Key, W: Window> Trigger<T, K, W> for EventTimeTrigger {
     }
 
     #[inline]
-    fn on_further_element(&self, window: &W, watermark: Timestamp) -> Option<TriggerResult> {
-        Some(if window.max_timestamp() <= watermark { TriggerResult::Fire } else { TriggerResult::Continue })
+    fn on_further_element(&self, window: &W, now: Now) -> Option<TriggerResult> {
+        Some(if window.max_timestamp() <= now.watermark { TriggerResult::Fire } else { TriggerResult::Continue })
     }
 
     fn on_event_time(&mut self, time: Timestamp, context: &mut TriggerContext<'_, K, W>) -> Result<TriggerResult> {

@@ -55,6 +55,15 @@ impl TriggerResult {
     }
 }
 
+/// What time it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// The watermark that the operator has come to.
+    pub watermark: Timestamp,
+    /// The processing time, as last told to the operator.
+    pub processing_time: Timestamp,
+}
+
 /// Decides when the results of windows are due.
 pub trait Trigger<T, K: Key, W: Window>: Send + 'static {
     /// Asks for the trigger's states and keeps the handles.
@@ -83,8 +92,8 @@ pub trait Trigger<T, K: Key, W: Window>: Send + 'static {
     /// Is not asked where windows merge, nor while the watermark, after a restore, may be behind the one at which
     /// `on_element` was called before.
     #[inline]
-    fn on_further_element(&self, window: &W, watermark: Timestamp) -> Option<TriggerResult> {
-        let _ = (window, watermark);
+    fn on_further_element(&self, window: &W, now: Now) -> Option<TriggerResult> {
+        let _ = (window, now);
         None
     }
 
@@ -135,8 +144,8 @@ impl<T: 'static, K: Key, W: Window> Trigger<T, K, W> for Box<dyn Trigger<T, K, W
     ) -> Result<TriggerResult> {
         (**self).on_element(element, timestamp, context)
     }
-    fn on_further_element(&self, window: &W, watermark: Timestamp) -> Option<TriggerResult> {
-        (**self).on_further_element(window, watermark)
+    fn on_further_element(&self, window: &W, now: Now) -> Option<TriggerResult> {
+        (**self).on_further_element(window, now)
     }
     fn on_event_time(&mut self, time: Timestamp, context: &mut TriggerContext<'_, K, W>) -> Result<TriggerResult> {
         (**self).on_event_time(time, context)

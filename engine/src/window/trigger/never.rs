@@ -1,6 +1,6 @@
 //! Results at the end of the input, or never.
 
-use super::{Trigger, TriggerContext, TriggerResult};
+use super::{Now, Trigger, TriggerContext, TriggerResult};
 use crate::{
     error::Result,
     state::Key,
@@ -19,7 +19,7 @@ impl<T, K: Key, W: Window> Trigger<T, K, W> for NeverTrigger {
     }
 
     #[inline]
-    fn on_further_element(&self, _window: &W, _watermark: Timestamp) -> Option<TriggerResult> {
+    fn on_further_element(&self, _window: &W, _now: Now) -> Option<TriggerResult> {
         Some(TriggerResult::Continue)
     }
 
@@ -57,7 +57,7 @@ impl<T, K: Key, W: Window> Trigger<T, K, W> for EndOfStreamTrigger {
     }
 
     #[inline]
-    fn on_further_element(&self, _window: &W, _watermark: Timestamp) -> Option<TriggerResult> {
+    fn on_further_element(&self, _window: &W, _now: Now) -> Option<TriggerResult> {
         Some(TriggerResult::Continue)
     }
 

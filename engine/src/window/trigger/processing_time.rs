@@ -1,6 +1,6 @@
 //! Results at the end of the window, by the machine's clock.
 
-use super::{Trigger, TriggerContext, TriggerResult};
+use super::{Now, Trigger, TriggerContext, TriggerResult};
 use crate::{
     error::Result,
     state::Key,
@@ -26,9 +26,10 @@ impl<T, K: Key, W: Window> Trigger<T, K, W> for ProcessingTimeTrigger {
         Ok(TriggerResult::Continue)
     }
 
+    /// The timer of the first element is there until the clock passes the end.
     #[inline]
-    fn on_further_element(&self, _window: &W, _watermark: Timestamp) -> Option<TriggerResult> {
-        Some(TriggerResult::Continue)
+    fn on_further_element(&self, window: &W, now: Now) -> Option<TriggerResult> {
+        (window.max_timestamp() > now.processing_time).then_some(TriggerResult::Continue)
     }
 
     fn on_event_time(&mut self, _: Timestamp, _: &mut TriggerContext<'_, K, W>) -> Result<TriggerResult> {

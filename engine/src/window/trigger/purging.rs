@@ -1,6 +1,6 @@
 //! Windows that are emptied whenever they fire.
 
-use super::{Trigger, TriggerContext, TriggerResult};
+use super::{Now, Trigger, TriggerContext, TriggerResult};
 use crate::{backend::StateRegistry, error::Result, state::Key, time::Timestamp, window::Window};
 
 /// Decides as another trigger does, but drops the contents with each firing (Flink `PurgingTrigger`).
@@ -38,8 +38,8 @@ impl<T, K: Key, W: Window, R: Trigger<T, K, W>> Trigger<T, K, W> for PurgingTrig
     }
 
     #[inline]
-    fn on_further_element(&self, window: &W, watermark: Timestamp) -> Option<TriggerResult> {
-        self.0.on_further_element(window, watermark).map(purging)
+    fn on_further_element(&self, window: &W, now: Now) -> Option<TriggerResult> {
+        self.0.on_further_element(window, now).map(purging)
     }
 
     fn on_event_time(&mut self, time: Timestamp, context: &mut TriggerContext<'_, K, W>) -> Result<TriggerResult> {

@@ -2,6 +2,7 @@
 
 mod real_run;
 mod right_run;
+mod script_run;
 
 use std::collections::BTreeMap;
 
@@ -212,7 +213,7 @@ fn a_group_in_two_subtasks_is_seen() {
         let other = BTreeMap::from([(layout::uid("sums"), Ok(windows(&[(10, 1, 30)])))]);
         capture.state.insert(SubtaskId { vertex: VertexId(0), index: 1 }, other);
     });
-    assert_eq!(twice, [InvariantId::I5]);
+    assert_eq!(twice, [InvariantId::I5, InvariantId::I13]);
 }
 
 #[test]

@@ -18,11 +18,12 @@ use tidegate::{
     operator::{KeyedEntry, ListMode, ListSnapshot, OperatorSnapshot},
     pipeline::{
         Accumulator, AggregateOperation, Assigner, Assignment, Checkpoint, CollectionSource, Emit, EventTime, Field,
-        FieldType, FileSink, Format, Operation, Pipeline, Sink, SinkKind, Source, SourceKind, Stage, WindowOperation,
+        FieldType, FileSink, Format, Operation, Pipeline, Row, Sink, SinkKind, Source, SourceKind, Stage,
+        WindowOperation,
     },
     row,
     sink::LedgerState,
-    state::{StateKind, StateMeta, StateSnapshot},
+    state::{KeyGroups, StateKind, StateMeta, StateSnapshot},
     storage::CheckpointMetadata,
     time::WatermarkGenerator,
     window::TimeWindow,
@@ -265,7 +266,13 @@ fn accumulators(count: i64, sum: i128) -> Vec<u8> {
 }
 
 fn keyed(name: &str, entries: Vec<KeyedEntry>) -> OperatorSnapshot {
-    let state = StateSnapshot { meta: StateMeta::new(StateKind::Value), groups: BTreeMap::from([(7, entries)]) };
+    let key_groups = KeyGroups::new(128).unwrap();
+    let mut groups: BTreeMap<u16, Vec<KeyedEntry>> = BTreeMap::new();
+    for entry in entries {
+        let key: Row = codec::decode(&entry.key).unwrap();
+        groups.entry(key_groups.of_key(&key)).or_default().push(entry);
+    }
+    let state = StateSnapshot { meta: StateMeta::new(StateKind::Value), groups };
     let keyed = BTreeMap::from([(name.to_owned(), state)]);
     OperatorSnapshot { keyed, ..OperatorSnapshot::default() }
 }

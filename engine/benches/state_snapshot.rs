@@ -1,0 +1,169 @@
+//! How long a snapshot holds up records: its synchronous part, for little and for much state.
+//!
+//! A value state is filled with so many keys, a part of them is written again, as between two checkpoints, and the
+//! synchronous part of a snapshot is timed. It must not grow with the state. The asynchronous part, which does, is timed
+//! once for comparison, and so are reads and writes of single values.
+//!
+//! ```sh
+//! cargo bench -p tidegate --features rocksdb --bench state_snapshot -- [--keys N,N] [--rounds N] [--json FILE]
+//! ```
+//!
+//! The keys that are written between two snapshots are as many for each size, so that the same is flushed.
+#![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock of the machine")]
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde::Serialize;
+use tidegate::{
+    Result, Timestamp,
+    backend::{KeyedStateBackend, StateId, Values as _},
+    config::{RocksDbOptions, StateBackend},
+    event::{NoObserver, Reporter, Subject},
+    id::{Attempt, OperatorUid},
+    operator::OperatorContext,
+    state::{StateDescriptor, StateKind},
+};
+
+type Backend = KeyedStateBackend<u64>;
+type Count = StateId<(), u64>;
+
+/// Keys that are written between two snapshots.
+const TOUCHED: u64 = 10_000;
+
+#[derive(Serialize)]
+struct Row {
+    backend: &'static str,
+    keys: u64,
+    synchronous_us_median: f64,
+    synchronous_us_max: f64,
+    asynchronous_ms: f64,
+    update_ns: f64,
+    read_ns: f64,
+}
+
+struct Arguments {
+    keys: Vec<u64>,
+    rounds: usize,
+    json: Option<String>,
+}
+
+fn arguments() -> Arguments {
+    let mut parsed = Arguments { keys: vec![10_000, 10_000_000], rounds: 9, json: None };
+    // `cargo bench` adds `--bench`.
+    let mut given = std::env::args().skip(1).filter(|argument| argument != "--bench");
+    while let Some(option) = given.next() {
+        let value = given.next().unwrap_or_else(|| panic!("{option} needs a value"));
+        let number = |text: &str| text.parse().unwrap_or_else(|_| panic!("{text} is no number"));
+        match option.as_str() {
+            "--keys" => parsed.keys = value.split(',').map(number).collect(),
+            "--rounds" => parsed.rounds = number(&value) as usize,
+            "--json" => parsed.json = Some(value),
+            _ => panic!("unknown option {option}"),
+        }
+    }
+    parsed
+}
+
+fn context(state_backend: StateBackend) -> OperatorContext {
+    OperatorContext {
+        uid: OperatorUid("count".into()),
+        subtask_index: 0,
+        parallelism: 1,
+        max_parallelism: 128,
+        state_backend,
+        restored_checkpoint_id: None,
+        processing_time: Timestamp(0),
+        reporter: Reporter::new(Subject::node("bench"), Attempt(0), Arc::new(NoObserver)),
+    }
+}
+
+fn update(backend: &mut Backend, count: Count, key: u64) -> Result<()> {
+    backend.values(count).modify_or_insert_with(&key, &(), || 0, |count| *count += 1)
+}
+
+/// Keys all over the state, other ones in each round.
+fn touched(keys: u64, round: u64) -> impl Iterator<Item = u64> {
+    (0..TOUCHED).map(move |number| (number * 7_919 + round * 104_729) % keys)
+}
+
+fn median(times: &mut [Duration]) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+fn measure(name: &'static str, state_backend: StateBackend, keys: u64, rounds: usize) -> Result<Row> {
+    let mut backend = Backend::open(&context(state_backend), None)?;
+    let count: Count = backend.register_values(&StateDescriptor::new("count"), StateKind::Value)?;
+    for key in 0..keys {
+        backend.values(count).put(&key, &(), key)?;
+    }
+    // What was written at first is flushed here and not timed.
+    drop(backend.snapshot()?);
+    let (mut synchronous, mut updates, mut reads) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..rounds as u64 {
+        let started = Instant::now();
+        touched(keys, round).try_for_each(|key| update(&mut backend, count, key))?;
+        updates.push(started.elapsed());
+        let started = Instant::now();
+        for key in touched(keys, round + 1) {
+            assert!(backend.values(count).get(&key, &())?.is_some());
+        }
+        reads.push(started.elapsed());
+        let started = Instant::now();
+        let snapshot = backend.snapshot()?;
+        synchronous.push(started.elapsed());
+        drop(snapshot);
+    }
+    let snapshot = backend.snapshot()?;
+    let started = Instant::now();
+    let kept = snapshot()?;
+    let asynchronous = started.elapsed();
+    assert_eq!(kept["count"].groups.values().map(Vec::len).sum::<usize>() as u64, keys);
+    let each_ns = |mut times: Vec<Duration>| median(&mut times).as_nanos() as f64 / TOUCHED as f64;
+    Ok(Row {
+        backend: name,
+        keys,
+        synchronous_us_median: median(&mut synchronous).as_nanos() as f64 / 1e3,
+        synchronous_us_max: synchronous[synchronous.len() - 1].as_nanos() as f64 / 1e3,
+        asynchronous_ms: asynchronous.as_secs_f64() * 1e3,
+        update_ns: each_ns(updates),
+        read_ns: each_ns(reads),
+    })
+}
+
+fn main() -> Result<()> {
+    let arguments = arguments();
+    let mut backends = vec![("hashmap", StateBackend::HashMap)];
+    if cfg!(feature = "rocksdb") {
+        backends.push(("rocksdb", StateBackend::RocksDb(RocksDbOptions::default())));
+    }
+    let mut rows = Vec::new();
+    println!(
+        "{:8} {:>10} {:>12} {:>12} {:>12} {:>10} {:>10}",
+        "backend", "keys", "sync µs", "worst µs", "async ms", "update ns", "read ns"
+    );
+    for (name, backend) in backends {
+        for &keys in &arguments.keys {
+            let row = measure(name, backend.clone(), keys, arguments.rounds)?;
+            println!(
+                "{:8} {:>10} {:>12.0} {:>12.0} {:>12.0} {:>10.0} {:>10.0}",
+                row.backend,
+                row.keys,
+                row.synchronous_us_median,
+                row.synchronous_us_max,
+                row.asynchronous_ms,
+                row.update_ns,
+                row.read_ns
+            );
+            rows.push(row);
+        }
+    }
+    if let Some(path) = arguments.json {
+        let text = serde_json::to_string_pretty(&rows).expect("rows are plain values");
+        std::fs::write(&path, text).unwrap_or_else(|error| panic!("cannot write {path}: {error}"));
+    }
+    Ok(())
+}

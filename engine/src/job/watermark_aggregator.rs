@@ -1,0 +1,64 @@
+//! Watermark alignment over the subtasks of a job: how far the slowest source subtask of a group is.
+//!
+//! Guarantees: only subtasks of the newest attempt count; a subtask is never compared with itself, so that what it said a
+//! while ago cannot hold it back; one that has not said anything holds nobody back. A subtask asks at its own pace:
+//! there is no timer here. Flink: `SourceCoordinator.WatermarkAggregator` (FLIP-182).
+
+use std::collections::BTreeMap;
+
+use crate::{
+    id::{Attempt, ExecutionAttempt, SubtaskId},
+    time::Timestamp,
+};
+
+/// What the subtasks of each group have said in the current attempt.
+#[derive(Debug, Default)]
+pub struct WatermarkAggregator {
+    attempt: Attempt,
+    groups: BTreeMap<String, BTreeMap<SubtaskId, Timestamp>>,
+}
+
+impl WatermarkAggregator {
+    /// A subtask is that far; [`Timestamp::MAX`] if it is idle or at its end. How far the slowest of the others is.
+    pub fn report(&mut self, execution: ExecutionAttempt, group: &str, watermark: Timestamp) -> Timestamp {
+        if execution.attempt > self.attempt {
+            *self = Self { attempt: execution.attempt, groups: BTreeMap::new() };
+        }
+        let group = self.groups.entry(group.to_owned()).or_default();
+        if execution.attempt == self.attempt {
+            group.insert(execution.subtask, watermark);
+        }
+        let others = group.iter().filter(|(subtask, _)| **subtask != execution.subtask);
+        others.map(|(_, watermark)| *watermark).min().unwrap_or(Timestamp::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::VertexId;
+
+    fn subtask(attempt: u64, index: u32) -> ExecutionAttempt {
+        ExecutionAttempt { subtask: SubtaskId { vertex: VertexId(0), index }, attempt: Attempt(attempt) }
+    }
+
+    #[test]
+    fn a_subtask_is_compared_with_the_slowest_of_the_others_in_its_group() {
+        let mut watermarks = WatermarkAggregator::default();
+        assert_eq!(watermarks.report(subtask(1, 0), "orders", Timestamp(50)), Timestamp::MAX);
+        assert_eq!(watermarks.report(subtask(1, 1), "orders", Timestamp(30)), Timestamp(50));
+        assert_eq!(watermarks.report(subtask(1, 2), "orders", Timestamp(90)), Timestamp(30));
+        assert_eq!(watermarks.report(subtask(1, 3), "flights", Timestamp(90)), Timestamp::MAX);
+        assert_eq!(watermarks.report(subtask(1, 1), "orders", Timestamp::MAX), Timestamp(50), "idle");
+        assert_eq!(watermarks.report(subtask(1, 0), "orders", Timestamp(60)), Timestamp(90));
+    }
+
+    #[test]
+    fn an_earlier_attempt_is_forgotten_and_not_listened_to() {
+        let mut watermarks = WatermarkAggregator::default();
+        watermarks.report(subtask(1, 0), "orders", Timestamp(5));
+        assert_eq!(watermarks.report(subtask(2, 1), "orders", Timestamp(30)), Timestamp::MAX);
+        watermarks.report(subtask(1, 0), "orders", Timestamp(5));
+        assert_eq!(watermarks.report(subtask(2, 2), "orders", Timestamp(40)), Timestamp(30));
+    }
+}

@@ -1,0 +1,242 @@
+//! What is certain of results that a machine's clock decides.
+//!
+//! When a timer of such a clock fires, in which window a record falls, whether state has expired, depends on the run. But
+//! what reaches the stage is known, and with it how many results there must or may be for each key: none is lost that a
+//! record causes, none comes twice, none comes of nothing. State that lives longer than any run is exact.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use tidegate::pipeline::{
+    Assigner, Expression, Plan, PlannedOperation, ProcessFunction, Row, Stream, Trigger, WindowTime,
+};
+
+use super::{ModelError, Multiset, SinkModel, UpdatesDifference, script::ScriptModel};
+
+/// No run lasts as long as this.
+const LONGER_THAN_ANY_RUN: Duration = Duration::from_secs(1_800);
+
+/// A plan without its clock, and the stage that lost it.
+pub(super) struct WithoutClock {
+    /// The plan: the stage passes its records on, or keeps its state for ever.
+    pub plan: Plan,
+    /// The stage.
+    pub index: usize,
+    /// The stage, if it passes its records on.
+    stage: Option<usize>,
+}
+
+/// Takes the clock out of a stage.
+///
+/// # Errors
+/// [`ModelError::Clock`] if another stage follows it, or it is none of those of which something is certain.
+pub(super) fn without_clock(plan: &Plan, name: &str) -> Result<WithoutClock, ModelError> {
+    let refused = || ModelError::Clock { name: name.to_owned() };
+    let index = plan.stages.iter().position(|stage| stage.name == name).ok_or_else(refused)?;
+    let mut plan = plan.clone();
+    if let PlannedOperation::Process(process) = &mut plan.stages[index].operation
+        && process.declared.ttl.as_ref().is_some_and(|ttl| ttl.ttl >= LONGER_THAN_ANY_RUN)
+    {
+        process.declared.ttl = None;
+        return Ok(WithoutClock { plan, index, stage: None });
+    }
+    let followed = plan.stages.iter().any(|stage| stage.inputs.contains(&Stream::Stage(index)));
+    if followed || Fact::of(&plan.stages[index].operation).is_none() {
+        return Err(refused());
+    }
+    let stage = &mut plan.stages[index];
+    let condition = Expression::parse("true", &stage.input_schema).map_err(|_| refused())?;
+    stage.operation = PlannedOperation::Filter { condition };
+    stage.schema = stage.input_schema.clone();
+    for sink in plan.sinks.iter_mut().filter(|sink| sink.inputs.contains(&Stream::Stage(index))) {
+        sink.schema = plan.stages[index].schema.clone();
+    }
+    Ok(WithoutClock { plan, index, stage: Some(index) })
+}
+
+/// Decides whether lines can be the results of a stage with a clock.
+#[derive(Debug, Clone)]
+pub struct Certain {
+    sink: SinkModel,
+    fact: Fact,
+    key_length: usize,
+    /// The records of each key that reach the stage.
+    records: BTreeMap<Row, u64>,
+    /// Those records as lines.
+    lines: Multiset,
+}
+
+/// What is certain of the results of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Fact {
+    /// Each record has one. The field counts from 1 to the number of records at most, if one is named.
+    EachRecord { counted: Option<usize> },
+    /// So many records have one at most.
+    Records(u64),
+    /// They are some of the records, and at least one.
+    SomeRecords,
+    /// Each time of a timer has one at most, and each record has one timer.
+    Timers { stale: bool },
+    /// Each window has one at most, whose number of records is in this field; a record is in so many windows.
+    Windows { records: Option<usize>, start: Option<usize>, windows_per_record: u64, purged: bool },
+}
+
+impl Fact {
+    fn of(operation: &PlannedOperation) -> Option<Self> {
+        match operation {
+            PlannedOperation::Process(process) => Some(match process.declared.function {
+                ProcessFunction::ValueCount | ProcessFunction::RawCount => {
+                    Self::EachRecord { counted: Some(process.key.len()) }
+                }
+                ProcessFunction::MapCount { .. }
+                | ProcessFunction::ReducingSum
+                | ProcessFunction::AggregatingAvg
+                | ProcessFunction::AggregatingContains => Self::EachRecord { counted: None },
+                ProcessFunction::ValueAvg { n } | ProcessFunction::ListAvg { n } | ProcessFunction::MapAvg { n } => {
+                    Self::Records(n)
+                }
+                ProcessFunction::Dedup => Self::SomeRecords,
+                ProcessFunction::Timers { time: WindowTime::Processing, pattern, .. } => {
+                    Self::Timers { stale: pattern != tidegate::pipeline::TimerPattern::Every }
+                }
+                ProcessFunction::Timers { time: WindowTime::Event, .. } => return None,
+            }),
+            PlannedOperation::Window(window) => {
+                let key_length = window.key.len();
+                let is_counted = !window.aggregates().is_empty();
+                let bounds = if window.has_bounds { 2 } else { 0 };
+                let own = matches!(window.declared.trigger, None | Some(Trigger::ProcessingTime));
+                let windows_per_record = match window.declared.assigner {
+                    Assigner::Sliding { size, slide, .. } => {
+                        size.as_millis().div_ceil(slide.as_millis().max(1)).try_into().unwrap_or(u64::MAX)
+                    }
+                    _ => 1,
+                };
+                Some(Self::Windows {
+                    records: is_counted.then_some(key_length + bounds),
+                    start: (own && window.has_bounds).then_some(key_length),
+                    windows_per_record,
+                    purged: own || matches!(window.declared.trigger, Some(Trigger::Purging { .. })),
+                })
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Certain {
+    /// The certain facts of the sinks of a stage that lost its clock. `script` has played the plan without it.
+    pub(super) fn of(
+        plan: &Plan,
+        without: &WithoutClock,
+        script: &ScriptModel,
+        sinks: &mut [SinkModel],
+    ) -> BTreeMap<String, Self> {
+        let mut certain = BTreeMap::new();
+        let Some(stage) = without.stage else { return certain };
+        let Some(fact) = Fact::of(&plan.stages[stage].operation) else { return certain };
+        let key = match &plan.stages[stage].operation {
+            PlannedOperation::Process(process) => process.key.clone(),
+            PlannedOperation::Window(window) => window.key.clone(),
+            _ => Vec::new(),
+        };
+        for sink in sinks.iter_mut().filter(|sink| sink.inputs.contains(&Stream::Stage(stage))) {
+            let reaching = script.records(sink.index);
+            let lines = sink.lines(&reaching);
+            let mut records: BTreeMap<Row, u64> = BTreeMap::new();
+            for record in &reaching {
+                *records.entry(record.row.project(&key)).or_default() += 1;
+            }
+            sink.schema = plan.sinks[sink.index].schema.clone();
+            sink.is_ordered = false;
+            sink.places.clear();
+            let of_sink = Self { sink: sink.clone(), fact: fact.clone(), key_length: key.len(), records, lines };
+            certain.insert(sink.name.clone(), of_sink);
+        }
+        certain
+    }
+
+    /// Compares all lines with what is certain of them.
+    pub fn difference(&self, actual: &Multiset) -> UpdatesDifference {
+        let mut difference = UpdatesDifference::default();
+        let mut of_key: BTreeMap<Row, Vec<(String, Row)>> = BTreeMap::new();
+        for (line, count) in actual.iter() {
+            let Some(row) = self.sink.read(line) else {
+                difference.extra.push(line.to_owned());
+                continue;
+            };
+            let key = Row::new(row.values()[..self.key_length].to_vec());
+            let lines = of_key.entry(key).or_default();
+            lines.extend((0..count).map(|_| (line.to_owned(), row.clone())));
+        }
+        let keys: BTreeSet<&Row> = self.records.keys().chain(of_key.keys()).collect();
+        for key in keys {
+            let lines = of_key.get(key).map_or(&[][..], Vec::as_slice);
+            self.check_key(key, lines, &mut difference);
+        }
+        if self.fact == Fact::SomeRecords {
+            let more = actual.minus(&self.lines);
+            difference.extra.extend(more.iter().map(|(line, _)| line.to_owned()));
+        }
+        difference
+    }
+
+    fn check_key(&self, key: &Row, lines: &[(String, Row)], difference: &mut UpdatesDifference) {
+        let records = self.records.get(key).copied().unwrap_or(0);
+        let found = lines.len() as u64;
+        let field = |row: &Row, index: usize| row.values().get(index).and_then(|value| value.as_int());
+        let too_many =
+            |most: u64| lines.iter().skip(usize::try_from(most).unwrap_or(usize::MAX)).map(|(line, _)| line.clone());
+        match &self.fact {
+            Fact::EachRecord { counted } => {
+                difference.extra.extend(too_many(records));
+                difference.lost.extend((found..records).map(|_| format!("a result of key {key}")));
+                let Some(counted) = counted else { return };
+                let possible =
+                    |row: &Row| field(row, *counted).is_some_and(|count| (1..=records as i64).contains(&count));
+                difference.extra.extend(lines.iter().filter(|(_, row)| !possible(row)).map(|(line, _)| line.clone()));
+            }
+            Fact::Records(n) => difference.extra.extend(too_many(records / (*n).max(1))),
+            Fact::SomeRecords => {
+                if found == 0 && records > 0 {
+                    difference.lost.push(format!("any result of key {key}"));
+                }
+            }
+            Fact::Timers { stale } => {
+                difference.extra.extend(too_many(records));
+                let mut texts = BTreeSet::new();
+                for (line, row) in lines {
+                    let value = field(row, self.key_length).unwrap_or(0);
+                    let possible = (1..=records as i64).contains(&value) || (*stale && value == -1);
+                    let time = row.values().get(self.key_length + 1).and_then(|text| text.as_str()).map(time_of);
+                    if !possible || !texts.insert(time) {
+                        difference.extra.push(line.clone());
+                    }
+                }
+            }
+            Fact::Windows { records: counted, start, windows_per_record, purged } => {
+                let mut starts = BTreeSet::new();
+                let mut sum = 0;
+                for (line, row) in lines {
+                    let again = start.is_some_and(|start| !starts.insert(field(row, start)));
+                    let in_window = counted.and_then(|counted| field(row, counted)).unwrap_or(0);
+                    sum += in_window;
+                    let most =
+                        if *purged { records.saturating_mul(*windows_per_record) as i64 } else { records as i64 };
+                    let too_many = if *purged { sum > most } else { in_window > most };
+                    if again || too_many {
+                        difference.extra.push(line.clone());
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The time in the text of a timer's result: `timer@T,wm=W`, `timeout@T`.
+fn time_of(text: &str) -> String {
+    let time = text.split_once('@').map_or(text, |(_, time)| time);
+    time.split_once(',').map_or(time, |(time, _)| time).to_owned()
+}

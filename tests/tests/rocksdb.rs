@@ -1,0 +1,55 @@
+//! State in RocksDB, the real one, inside the simulation. Needs the feature `rocksdb`.
+//!
+//! Its threads and its disk are the machine's, beyond the reach of a seed; but what it shows must follow from the calls
+//! alone, so that a run repeats itself to the last fact.
+#![cfg(feature = "rocksdb")]
+
+use std::collections::BTreeMap;
+
+use tidegate_sim::{
+    run::{Verdict, run},
+    scenario::Plan,
+    trace::{Keep, TraceHash},
+    workload::Backend,
+    zoo::hunt,
+};
+
+/// One plan of every third scenario, with its state in RocksDB: the real disk makes these runs slow.
+fn plans() -> impl Iterator<Item = Plan> {
+    let scenarios = tidegate_scenarios::scenarios().expect("the catalogue can be read");
+    let chosen: Vec<Plan> = scenarios.iter().zip(0..).step_by(3).map(|(scenario, seed)| scenario.plan(seed)).collect();
+    chosen.into_iter().map(|mut plan| {
+        plan.workload.backend = Backend::Rocksdb;
+        plan
+    })
+}
+
+#[test]
+fn runs_with_state_in_rocksdb_hold_and_repeat_themselves_on_another_thread() {
+    let plans: Vec<Plan> = plans().collect();
+    let hashes = || -> BTreeMap<u64, TraceHash> {
+        let results = plans.iter().map(|plan| (plan, run(plan, Keep::Hash)));
+        let checked = results.map(|(plan, result)| {
+            assert_ne!(result.verdict(), Verdict::Violated, "{}: {:?}", plan.scenario, result.violations);
+            (plan.seed, result.hash)
+        });
+        checked.collect()
+    };
+    let (first, again) = std::thread::scope(|scope| {
+        let (first, again) = (scope.spawn(hashes), scope.spawn(hashes));
+        (first.join().expect("no run is violated"), again.join().expect("no run is violated"))
+    });
+    assert_eq!(first, again);
+}
+
+#[test]
+fn every_planted_bug_of_the_backend_is_caught_by_an_invariant_that_should_catch_it() {
+    let scenarios = tidegate_scenarios::scenarios().expect("the catalogue can be read");
+    let zoo = tidegate_scenarios::zoo().expect("the zoo can be read");
+    let bugs: Vec<_> = zoo.iter().filter(|bug| bug.backend == Backend::Rocksdb).collect();
+    assert!(!bugs.is_empty());
+    for bug in bugs {
+        let hunt = hunt(bug, &scenarios, 0);
+        assert!(hunt.caught, "{} survived {} runs, reached in {}: {:?}", hunt.bug, hunt.runs, hunt.reached, hunt.fired);
+    }
+}
