@@ -1,8 +1,9 @@
 //! The interval join: pairs records of two keyed streams whose event times are close (Flink `IntervalJoinOperator`).
 //!
-//! Guarantees: each pair (l, r) of one key with `lower ≤ r.timestamp − l.timestamp ≤ upper`, neither of them late, is
-//! joined once, at the larger of both timestamps; a record is kept until no partner of it can come any more, and not
-//! longer; a late record, one behind the watermark, goes to the late side output of its input.
+//! Guarantees: each pair (l, r) of one key with `lower ≤ r.timestamp − l.timestamp ≤ upper`, each of them ahead of the
+//! watermark when it comes, is joined once, at the larger of both timestamps; a record is kept until the watermark says
+//! that no partner of it comes any more, and not longer; a late record, one behind the watermark, goes to the late side
+//! output of its input. One exactly at the watermark is not late, but partners that waited up to there are gone.
 //!
 //! ```text
 //!   a left record at t waits for right records up to t + upper, one at s on the right for left ones up to s − lower:

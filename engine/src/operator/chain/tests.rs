@@ -144,9 +144,9 @@ fn what_a_watermark_releases_passes_the_rest_of_the_chain_before_it() {
     chain.process(Input::First, AnyBatch::new(events()), &mut out).unwrap();
     assert_eq!(chain.processing_time_deadline(), None);
     chain.advance_watermark(Timestamp(9), &mut out).unwrap();
-    assert_eq!(chain.processing_time_deadline(), Some(Timestamp(60_000)), "the sum came before the watermark");
+    assert_eq!(chain.processing_time_deadline(), Some(Timestamp(60_001)), "the sum came before the watermark");
     chain.advance_watermark(Timestamp::MAX, &mut out).unwrap();
-    chain.advance_processing_time(Timestamp(59_999), &mut out).unwrap();
+    chain.advance_processing_time(Timestamp(60_000), &mut out).unwrap();
     assert_eq!(out.len(), 2, "a timer never fires early");
     chain.advance_processing_time(Timestamp(60_001), &mut out).unwrap();
     let no_event_time = i64::MIN;
@@ -168,8 +168,8 @@ fn a_restored_chain_goes_on_where_its_snapshot_was_taken() {
     let encoded = snapshots.into_iter().map(|(uid, encode)| (uid, encode().unwrap())).collect();
     let (mut chain, mut out) = (opened(stateful(), encoded), Vec::new());
     chain.advance_watermark(Timestamp::MAX, &mut out).unwrap();
-    assert_eq!(chain.processing_time_deadline(), Some(Timestamp(60_000)));
-    chain.advance_processing_time(Timestamp(60_000), &mut out).unwrap();
+    assert_eq!(chain.processing_time_deadline(), Some(Timestamp(60_001)));
+    chain.advance_processing_time(Timestamp(60_001), &mut out).unwrap();
     assert_eq!(texts::<(u8, u32)>(out)[1..], [format!("(1, 2) at {}", i64::MIN)]);
 }
 

@@ -24,7 +24,7 @@ use crate::{
     scenario::Plan,
     seed::Seed,
     trace::Keep,
-    workload::{CHECKPOINTS, JOB_ID, OUTPUT, Shape, Workload},
+    workload::{CHECKPOINTS, Fixed, JOB_ID, OUTPUT, Shape, Workload},
 };
 
 const STAGE: &str = "stage";
@@ -51,7 +51,7 @@ fn pipeline(stages: Vec<Stage>) -> Pipeline {
     pipeline.max_parallelism = Some(16);
     pipeline.checkpoint =
         Some(Checkpoint { dir: Some(CHECKPOINTS.into()), ..Checkpoint::every(Duration::from_millis(1_100)) });
-    pipeline.config = Workload::drawn(Shape::Value, Seed(1)).pipeline().config;
+    pipeline.config = Workload::drawn(Shape::Value, &Fixed::default(), Seed(1)).pipeline().config;
     pipeline = pipeline.source(Source::new("script", SourceKind::Script(script)));
     let parallelism = stages.last().unwrap().parallelism;
     let kind = SinkKind::File(FileSink::new(format!("{OUTPUT}/out"), Format::Csv));
@@ -67,7 +67,11 @@ fn undisturbed(pipeline: &Pipeline, planted: Option<&str>) -> RunResult {
     let plan = Plan {
         scenario: "undisturbed".to_owned(),
         seed: 1,
-        workload: Workload { task_managers: 2, parallelism: 2, ..Workload::drawn(Shape::Value, Seed(1)) },
+        workload: Workload {
+            task_managers: 2,
+            parallelism: 2,
+            ..Workload::drawn(Shape::Value, &Fixed::default(), Seed(1))
+        },
         faults: Vec::new(),
         planted: planted.map(str::to_owned),
     };
