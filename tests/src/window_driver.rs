@@ -209,6 +209,7 @@ pub fn alone(processing_time: Timestamp, observer: Arc<dyn Observer>) -> Operato
         max_parallelism: 128,
         state_backend: StateBackend::default(),
         processing_time,
+        restored_checkpoint_id: None,
         reporter: Reporter::new(Subject::node("test"), Attempt(0), observer),
     }
 }

@@ -86,6 +86,8 @@ struct Assigned<In, W, Ws> {
     further: Ws,
 }
 
+type AssignedBy<In, A> = Assigned<In, <A as WindowAssigner<In>>::Window, <A as WindowAssigner<In>>::Windows>;
+
 const OPENED: &str = "an operator is opened before anything else";
 
 impl<In, S, A, R, F> WindowOperator<In, S, A, R, F>
@@ -157,7 +159,7 @@ where
         &mut self,
         records: &mut vec::IntoIter<StreamRecord<In>>,
         running: &mut Running<S::Key, A::Window>,
-    ) -> Result<Option<Assigned<In, A::Window, A::Windows>>> {
+    ) -> Result<Option<AssignedBy<In, A>>> {
         let now = running.live.now();
         let contents = self.windowing.contents();
         let Windowing { trigger, function, lateness, .. } = &mut self.windowing;
@@ -190,7 +192,7 @@ where
     /// Adds a record to its windows.
     fn process_assigned(
         &mut self,
-        assigned: Assigned<In, A::Window, A::Windows>,
+        assigned: AssignedBy<In, A>,
         running: &mut Running<S::Key, A::Window>,
         out: &mut Collector<F::Out>,
     ) -> Result<()> {
