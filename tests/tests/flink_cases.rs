@@ -5,43 +5,16 @@
 //! may change places, because timers of one time come in the order of a heap in Flink.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-};
+mod play;
 
+use std::collections::BTreeMap;
+
+use play::play;
 use serde_json::Value;
-use tidegate::{
-    env::{Env, sim::simulate},
-    pipeline::{Case, Pipeline, TraceOutput},
-    runtime::LocalCluster,
-};
-use tidegate_sim::world::network::{NetworkConfig, SimNetwork};
+use tidegate::pipeline::Case;
 
 /// The trace of a run: for each subtask and side output what reached it, in order.
 type Trace = BTreeMap<(i64, String), Vec<Value>>;
-
-/// Runs a pipeline alone in a simulated world: its trace, and why it failed if it did.
-fn play(pipeline: &Pipeline) -> (Vec<String>, Result<(), String>) {
-    let lines = Arc::new(Mutex::new(Vec::new()));
-    let (config, program) = match pipeline.compile_with(&TraceOutput::collected(lines.clone())) {
-        Ok(compiled) => compiled,
-        Err(error) => return (Vec::new(), Err(error.to_string())),
-    };
-    let ended = simulate(
-        1,
-        |_| {},
-        move || async move {
-            let network = SimNetwork::new(1, NetworkConfig::default());
-            network.add_node(madsim::plugin::node(), "cluster");
-            let env = Env::simulated(network);
-            let summary = LocalCluster::new(config).run(&env, Arc::new(program)).await;
-            summary.map(|_| ()).map_err(|error| error.to_string())
-        },
-    );
-    let lines = std::mem::take(&mut *lines.lock().unwrap());
-    (lines, ended.and_then(|ended| ended))
-}
 
 /// Which records may change places between two watermarks.
 #[derive(Clone, Copy, PartialEq)]
@@ -107,8 +80,8 @@ fn difference_of_committed(committed: &Value, lines: &[String]) -> Option<String
     Some(format!("committed at {index}\n    Flink {:?}\n    here  {:?}", expected.get(index), found.get(index)))
 }
 
-/// What is different, in a few lines; `None` if nothing is.
-fn difference(line: &str) -> (String, Option<String>) {
+/// What is different with a state backend, in a few lines; `None` if nothing is.
+fn difference(line: &str, backend: &str) -> (String, Option<String>) {
     let value: Value = serde_json::from_str(line).unwrap();
     let flink = &value["flink"];
     let name = value["case"]["name"].as_str().unwrap().to_owned();
@@ -116,7 +89,7 @@ fn difference(line: &str) -> (String, Option<String>) {
         Ok(case) => case,
         Err(error) => return (name, Some(format!("cannot be read: {error}"))),
     };
-    let (lines, ended) = play(&case.pipeline);
+    let (lines, ended) = play(&case.pipeline.with_option("state.backend.type", backend));
     let expect_failure = flink["status"] == "FAILED";
     if ended.is_err() != expect_failure {
         return (name, Some(format!("ended as {ended:?}, Flink's as {}", flink["status"])));
@@ -176,7 +149,7 @@ fn denied(name: &str, line: &str) -> Option<&'static str> {
     DENIED.iter().find(|(denied, _)| *denied == name).map(|(_, reason)| *reason)
 }
 
-fn check(file: &str, text: &str) {
+fn check(file: &str, text: &str, backend: &str) {
     let only = std::env::var("TIDEGATE_CASE").ok();
     let mut agreeing = 0;
     let mut wrong = Vec::new();
@@ -184,7 +157,7 @@ fn check(file: &str, text: &str) {
         if only.as_ref().is_some_and(|only| !line.contains(&format!("\"name\":\"{only}\""))) {
             continue;
         }
-        let (name, difference) = difference(line);
+        let (name, difference) = difference(line, backend);
         match (difference, denied(&name, line)) {
             (None, None) => agreeing += 1,
             (Some(_), Some(_)) => {}
@@ -195,17 +168,41 @@ fn check(file: &str, text: &str) {
     assert!(wrong.is_empty(), "{file}: {agreeing} agree, {} do not:\n{}", wrong.len(), wrong.join("\n"));
 }
 
+const BY_HAND: &str = include_str!("../data/flink-cases/handmade.jsonl");
+const RANDOM: &str = include_str!("../data/flink-cases/random.jsonl");
+const FAULTS: &str = include_str!("../data/flink-cases/faults.jsonl");
+
 #[test]
 fn cases_made_by_hand_have_the_answers_of_flink() {
-    check("handmade.jsonl", include_str!("../data/flink-cases/handmade.jsonl"));
+    check("handmade.jsonl", BY_HAND, "hashmap");
 }
 
 #[test]
 fn random_cases_have_the_answers_of_flink() {
-    check("random.jsonl", include_str!("../data/flink-cases/random.jsonl"));
+    check("random.jsonl", RANDOM, "hashmap");
 }
 
 #[test]
 fn cases_with_failures_have_the_answers_of_flink() {
-    check("faults.jsonl", include_str!("../data/flink-cases/faults.jsonl"));
+    check("faults.jsonl", FAULTS, "hashmap");
+}
+
+#[cfg(feature = "rocksdb")]
+mod in_rocksdb {
+    use super::{BY_HAND, FAULTS, RANDOM, check};
+
+    #[test]
+    fn cases_made_by_hand_have_the_same_answers() {
+        check("handmade.jsonl", BY_HAND, "rocksdb");
+    }
+
+    #[test]
+    fn random_cases_have_the_same_answers() {
+        check("random.jsonl", RANDOM, "rocksdb");
+    }
+
+    #[test]
+    fn cases_with_failures_have_the_same_answers() {
+        check("faults.jsonl", FAULTS, "rocksdb");
+    }
 }

@@ -67,6 +67,11 @@ impl FunctionInitializationContext<'_> {
         self.state.instance.parallelism
     }
 
+    /// The key groups of the job.
+    pub fn key_groups(&self) -> KeyGroups {
+        self.state.key_groups
+    }
+
     /// Registers a list whose elements are spread over the subtasks when their number changes (Flink `getListState`).
     ///
     /// # Errors
@@ -147,6 +152,7 @@ pub struct FunctionState {
     raw_keyed: BTreeMap<u16, Vec<u8>>,
     restored_checkpoint_id: Option<CheckpointId>,
     instance: ParallelInstance,
+    key_groups: KeyGroups,
     range: KeyGroupRange,
 }
 
@@ -194,6 +200,7 @@ impl FunctionState {
             raw_keyed,
             restored_checkpoint_id: setup.restored_checkpoint_id,
             instance: setup.instance,
+            key_groups,
             range,
         };
         function.initialize_state(&mut FunctionInitializationContext { state: &mut state })?;

@@ -1,7 +1,52 @@
 //! The declarative pipeline: a plain value, read from TOML or JSON, that is checked and compiled to a job.
+//!
+//! A file has a `name`, `[[source]]`, `[[stage]]` and `[[sink]]` tables. A stage takes the records of the table before it,
+//! unless `input` names others; several inputs are a union. What a table can say is described at its type:
+//!
+//! | `[[source]]` `type` | |
+//! |---|---|
+//! | `csv` `generator` `collection` | [`CsvSource`], [`GeneratorSource`], [`CollectionSource`]; `event_time` gives records their time |
+//! | `script` | [`ScriptSource`]: records, watermarks and pauses in a given order |
+//!
+//! | `[[stage]]` `op` | |
+//! |---|---|
+//! | `filter` `map` `repeat` | by expressions ([`expression`]) |
+//! | `window` | `key`, `assigner`, `time`, `trigger`, `evictor`, `allowed_lateness`, `late_records`, `bounds`, and one of `aggregate`, `reduce`, `process`: [`WindowOperation`], [`aggregate`] |
+//! | `aggregate` `rolling` | running folds of a key: [`AggregateOperation`], [`RollingOperation`] |
+//! | `process` | `key`, `function`, `value`, `ttl`: [`ProcessFunction`] |
+//! | `buffer` | operator state: [`BufferOperation`] |
+//! | `enrich` `interval_join` `window_join` | two inputs: [`EnrichOperation`], [`IntervalJoinOperation`], [`WindowJoinOperation`] |
+//!
+//! | `[[sink]]` `type` | |
+//! |---|---|
+//! | `file` `print` `discard` | [`FileSink`], [`SinkKind`] |
+//! | `trace` | every record and watermark as a line of JSON |
+//!
+//! ```
+//! # use tidegate::pipeline::Pipeline;
+//! let pipeline = Pipeline::from_toml("visits.toml", r#"
+//! name = "visits"
+//!
+//! [[source]]
+//! type = "script"
+//! columns = [{ name = "user", type = "text" }, { name = "pages", type = "int" }]
+//! steps = [{ row = ["ann", 3], time_ms = 100 }, { row = ["ann", 2], time_ms = 700 }, { watermark_ms = 5000 }]
+//!
+//! [[stage]]
+//! op = "window"
+//! key = ["user"]
+//! assigner = { kind = "session", gap = "1 s" }
+//! trigger = { kind = "purging", inner = { kind = "event_time" } }
+//! aggregate = { visits = "count()", pages = "sum(pages)" }
+//!
+//! [[sink]]
+//! type = "trace"
+//! "#)?;
+//! assert_eq!(pipeline.plan().unwrap().sinks[0].schema.to_string(), "(user text, window_start int, window_end int, visits int, pages int)");
+//! # Ok::<(), tidegate::Error>(())
+//! ```
 
 pub mod aggregate;
-mod buffer;
 pub mod case;
 mod columns;
 mod compile;

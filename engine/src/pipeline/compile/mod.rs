@@ -11,9 +11,9 @@ use window::Windowed;
 
 use super::{
     aggregate::Aggregate,
-    buffer::BufferOperator,
     fold::{Arguments, Fold, Reduced, RunningAggregate},
-    model::{BufferMode, Delivery, Pipeline, SinkKind, SourceKind},
+    function::Buffer,
+    model::{Delivery, Pipeline, SinkKind, SourceKind},
     plan::{Plan, PlannedOperation, PlannedSink, PlannedSource, PlannedStage, Stream},
     row::{Datum, Row},
     script::script_source,
@@ -26,7 +26,6 @@ use crate::{
     config::JobConfig,
     connector::{DiscardSink, FileSink, PrintSink},
     error::{Error, ErrorKind, Result},
-    operator::ListMode,
     state::KeyRef,
     task::Program,
     time::WatermarkStrategy,
@@ -192,15 +191,8 @@ impl Compiler<'_> {
             PlannedOperation::Rolling { key, reduce } => (self.rolling(stage, key, reduce)?, *parallelism),
             PlannedOperation::Process(process) => (self.process(stage, process)?, *parallelism),
             PlannedOperation::Buffer { threshold, mode, aggregates } => {
-                let mode = match mode {
-                    BufferMode::Split => ListMode::Split,
-                    BufferMode::Union => ListMode::Union,
-                    BufferMode::Raw => return Err(unsupported(name, "raw operator state")),
-                };
-                let (threshold, aggregates, stage) = (*threshold, aggregates.clone(), name.clone());
-                let input = self.input(inputs, *parallelism)?;
-                let make = move || BufferOperator::new(&stage, threshold, mode, &aggregates);
-                (input.transform("buffer", make), *parallelism)
+                let function = Buffer::new(name, *threshold, *mode, aggregates);
+                (self.input(inputs, *parallelism)?.process(function), *parallelism)
             }
             PlannedOperation::Enrich(enrich) => (self.enrich(stage, enrich)?, *parallelism),
             PlannedOperation::IntervalJoin(join) => {

@@ -1,14 +1,14 @@
 //! Functions with state, and rolling reductions.
 
-use super::{Compiler, unsupported, window::reduction};
+use super::{Compiler, window::reduction};
 use crate::{
     api::{DataStream, KeyedStream},
     error::Result,
-    operator::KeyedProcessFunction,
+    operator::{KeyedProcessFunction, ProcessOperator},
     pipeline::{
         function::{
-            About, Aggregating, Average, Contains, Dedup, ListAverage, MapAverage, MapCount, ReducingSum, Timers,
-            ValueAverage, ValueCount, time_to_live,
+            About, Aggregating, Average, Contains, Dedup, ListAverage, MapAverage, MapCount, RawCount, ReducingSum,
+            Timers, ValueAverage, ValueCount, time_to_live,
         },
         model::ProcessFunction,
         plan::{PlannedProcess, PlannedReduce, PlannedStage},
@@ -50,7 +50,10 @@ impl Compiler<'_> {
             ProcessFunction::ValueCount => run(&keyed, ValueCount::new(&about)),
             ProcessFunction::Dedup => run(&keyed, Dedup::new(&about)),
             ProcessFunction::Timers { pattern, delay, time } => run(&keyed, Timers::new(&about, pattern, delay, time)),
-            ProcessFunction::RawCount => return Err(unsupported(&stage.name, "raw keyed state")),
+            ProcessFunction::RawCount => {
+                let function = RawCount::new(&planned.key);
+                keyed.transform("raw_count", move || ProcessOperator::new(function.clone()))
+            }
         })
     }
 }

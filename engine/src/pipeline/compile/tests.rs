@@ -175,14 +175,11 @@ fn a_record_that_breaks_an_expression_fails_the_job_by_name() {
 
 #[test]
 fn what_the_engine_cannot_do_is_refused_by_name() {
-    let gap = std::time::Duration::from_secs(1);
-    let window = WindowOperation::new(&["k"], Assigner::Session { gap }, [Assignment::new("n", "count()")]);
-    let pipeline = Pipeline::new("p")
-        .source(numbers(vec![]).with_event_time(EventTime::new("coalesce(v, 0)")))
-        .stage(Stage::new("sessions", "numbers", Operation::Window(window)))
-        .sink(Sink::new("out", "sessions", SinkKind::Discard));
+    let file = FileSink { delivery: Delivery::AtLeastOnce, ..FileSink::new("out", Format::Csv) };
+    let pipeline = Pipeline::new("p").source(numbers(vec![])).sink(Sink::new("out", "numbers", SinkKind::File(file)));
     let error = pipeline.compile().map(|_| ()).unwrap_err().to_string();
-    assert_eq!(error, "wrong configuration: `sessions` asks for session windows, which the engine does not have yet");
+    let expected = "wrong configuration: `out` asks for files with at_least_once, which the engine does not have yet";
+    assert_eq!(error, expected);
 }
 
 #[test]

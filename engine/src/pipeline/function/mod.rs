@@ -1,18 +1,22 @@
-//! The functions with keyed state that a pipeline can name: ordinary functions over the typed API, and examples of it.
+//! The functions with state that a pipeline can name: ordinary functions over the typed API, and examples of it.
 //!
 //! Each takes rows and gives rows: the key's fields, a value, and for most of them a text. Sums wrap around and averages
 //! truncate, as Java's do.
 
 mod average;
+mod buffer;
 mod count;
 mod enrich;
 mod fold;
+mod raw_count;
 mod timers;
 
 pub(super) use average::{ListAverage, MapAverage, ValueAverage};
+pub(super) use buffer::Buffer;
 pub(super) use count::{Dedup, MapCount, ValueCount};
 pub(super) use enrich::Enrich;
 pub(super) use fold::{Aggregating, Average, Contains, ReducingSum};
+pub(super) use raw_count::RawCount;
 pub(super) use timers::Timers;
 
 use super::{

@@ -340,10 +340,10 @@ fn options_of_the_configuration_are_located() {
       hint: expected a whole number and a unit (ms, s, min, h, d), such as 10 min; without unit: ms
     "#);
     insta::assert_snapshot!(config("\"state.backend\" = \"forst\""), @r#"
-    wrong configuration: p.toml:20:1: `state.backend.type` is not supported with the value `forst`
+    wrong configuration: p.toml:20:1: unknown state backend `forst`
       20 | "state.backend" = "forst"
          | ^^^^^^^^^^^^^^^^^^^^^^^^^
-      hint: only hashmap is
+      hint: expected hashmap or rocksdb, or the older jobmanager or filesystem: hashmap with that storage
     "#);
     insta::assert_snapshot!(config("\"restart-strategy.fixed-delay.delay\" = \"1 s\""), @r#"
     wrong configuration: p.toml:20:1: `restart-strategy.fixed-delay.delay` has no effect here
