@@ -66,6 +66,8 @@ pub enum Step {
     RecoverAndAbort,
     /// A subtask has seen the end of its data.
     EndOfData,
+    /// The event time of a subtask has advanced, and everything that was due has fired.
+    Watermark,
     /// A record came behind the watermark and was dropped.
     LateRecord,
     /// A record could not be read and was skipped, as the pipeline asks.
@@ -78,7 +80,7 @@ pub enum Step {
 
 impl Step {
     /// Every step, in protocol order.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::TakeLeadership,
         Self::Register,
         Self::Deploy,
@@ -104,6 +106,7 @@ impl Step {
         Self::RecoverAndCommit,
         Self::RecoverAndAbort,
         Self::EndOfData,
+        Self::Watermark,
         Self::LateRecord,
         Self::BadRecord,
         Self::Finish,
@@ -138,6 +141,7 @@ impl Step {
             Self::RecoverAndCommit => "recover_and_commit",
             Self::RecoverAndAbort => "recover_and_abort",
             Self::EndOfData => "end_of_data",
+            Self::Watermark => "watermark",
             Self::LateRecord => "late_record",
             Self::BadRecord => "bad_record",
             Self::Finish => "finish",

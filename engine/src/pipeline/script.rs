@@ -46,7 +46,7 @@ pub(crate) fn script_source(script: &ScriptSource) -> SourceFactory {
             script: script.clone(),
             failed: failed.clone(),
             place: Place { step: 0, watermark: Timestamp::MIN },
-            announce: None,
+            announce: Vec::new(),
             wait: None,
             snapshot_at: Mutex::new(None),
             complete_at: None,
@@ -69,8 +69,8 @@ struct Player {
     failed: Arc<Mutex<BTreeSet<u64>>>,
     valve: StatusWatermarkValve,
     place: Place,
-    /// A restored watermark that has to go out first.
-    announce: Option<Timestamp>,
+    /// The restored watermark and status, which have to go out first.
+    announce: Vec<WatermarkOutput>,
     /// The step that is waited at, and since when.
     wait: Option<(u64, Timestamp)>,
     /// Where the last snapshot was taken.
@@ -90,17 +90,15 @@ impl ErasedSource for Player {
         })?;
         // A snapshot that was taken at a step is complete, or it would not have been restored.
         self.complete_at = Some(self.place.step);
-        if self.script.restored_watermark == RestoredWatermark::Kept && self.place.watermark > Timestamp::MIN {
-            self.announce = Some(self.place.watermark);
+        if self.script.restored_watermark == RestoredWatermark::Kept {
+            self.play_watermarks_again();
         }
         Ok(())
     }
 
     async fn poll(&mut self, now: Timestamp, _limit: usize, out: &mut Vec<SourceOutput>) -> Result<ReadStatus> {
-        if let Some(watermark) = self.announce.take() {
-            for input in 0..self.script.inputs as usize {
-                self.on_watermark(input, watermark, out);
-            }
+        if !self.announce.is_empty() {
+            out.extend(self.announce.drain(..).map(SourceOutput::Watermark));
             return Ok(ReadStatus::More);
         }
         let script = self.script.clone();
@@ -173,6 +171,31 @@ impl ErasedSource for Player {
 }
 
 impl Player {
+    /// Brings the valve to where it was at the restored place: each input has its own watermark and status again.
+    fn play_watermarks_again(&mut self) {
+        let script = self.script.clone();
+        let (mut told, mut status) = (Vec::new(), None);
+        for step in script.steps.iter().take(usize::try_from(self.place.step).unwrap_or(usize::MAX)) {
+            let input = step.input as usize;
+            match &step.action {
+                ScriptAction::Watermark(time_ms) => self.valve.on_watermark(input, Timestamp(*time_ms), &mut told),
+                ScriptAction::Idle => self.valve.on_status(input, WatermarkStatus::Idle, &mut told),
+                ScriptAction::Active => self.valve.on_status(input, WatermarkStatus::Active, &mut told),
+                ScriptAction::Element { .. } | ScriptAction::Checkpoint | ScriptAction::Fail => {}
+            }
+        }
+        for output in told {
+            match output {
+                WatermarkOutput::Watermark(watermark) => self.place.watermark = watermark,
+                WatermarkOutput::Status(_) => status = Some(output),
+            }
+        }
+        if self.place.watermark > Timestamp::MIN {
+            self.announce.push(WatermarkOutput::Watermark(self.place.watermark));
+        }
+        self.announce.extend(status);
+    }
+
     fn on_watermark(&mut self, input: usize, watermark: Timestamp, out: &mut Vec<SourceOutput>) {
         let mut combined = Vec::new();
         self.valve.on_watermark(input, watermark, &mut combined);

@@ -475,7 +475,10 @@ impl Subtask {
 
     async fn advance_watermark(&mut self, watermark: Timestamp) -> Result<()> {
         self.chain.advance_watermark(watermark, &mut self.results)?;
-        self.deliver().await
+        self.deliver().await?;
+        // Several vertices may have one name.
+        let detail = format!("{} at {watermark}", self.execution.subtask);
+        self.reporter.state(Moment::After, Step::Watermark, None, &detail).await.map_err(injected)
     }
 
     /// Hands the chain's results to the sink or the outputs.

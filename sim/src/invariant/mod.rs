@@ -23,6 +23,7 @@ mod ref_integrity;
 mod splits;
 #[cfg(test)]
 mod tests;
+mod watermark;
 
 pub use id::InvariantId;
 
@@ -45,7 +46,7 @@ pub struct Violation {
 pub type Judge = fn(&History, &Model) -> Vec<Violation>;
 
 /// The invariants that are judged here, with their judges. One judge may tell several kinds of violations apart.
-const JUDGES: [(&[InvariantId], Judge); 15] = [
+const JUDGES: [(&[InvariantId], Judge); 16] = [
     (&[InvariantId::I1], no_loss::judge),
     (&[InvariantId::I2], no_dup::judge),
     (&[InvariantId::I3], no_dirty::judge),
@@ -54,6 +55,7 @@ const JUDGES: [(&[InvariantId], Judge); 15] = [
     (&[InvariantId::I7], commit_after_complete::judge),
     (&[InvariantId::I8], eventually_committed::judge),
     (&[InvariantId::I9], progress::judge),
+    (&[InvariantId::I12], watermark::judge),
     (&[InvariantId::I13], key_groups::judge),
     (&[InvariantId::I14], splits::judge),
     (&[InvariantId::I15], ref_integrity::judge),

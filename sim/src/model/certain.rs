@@ -10,7 +10,8 @@ use std::{
 };
 
 use tidegate::pipeline::{
-    Assigner, Expression, Plan, PlannedOperation, ProcessFunction, Row, Stream, Trigger, WindowTime,
+    Assigner, Expression, Plan, PlannedOperation, PlannedStage, PlannedWindowFunction, ProcessFunction, Row, Stream,
+    Trigger, WindowTime,
 };
 
 use super::{ModelError, Multiset, SinkModel, UpdatesDifference, script::ScriptModel};
@@ -43,7 +44,7 @@ pub(super) fn without_clock(plan: &Plan, name: &str) -> Result<WithoutClock, Mod
         return Ok(WithoutClock { plan, index, stage: None });
     }
     let followed = plan.stages.iter().any(|stage| stage.inputs.contains(&Stream::Stage(index)));
-    if followed || Fact::of(&plan.stages[index].operation).is_none() {
+    if followed || Fact::of(&plan.stages[index]).is_none() {
         return Err(refused());
     }
     let stage = &mut plan.stages[index];
@@ -84,8 +85,8 @@ enum Fact {
 }
 
 impl Fact {
-    fn of(operation: &PlannedOperation) -> Option<Self> {
-        match operation {
+    fn of(stage: &PlannedStage) -> Option<Self> {
+        match &stage.operation {
             PlannedOperation::Process(process) => Some(match process.declared.function {
                 ProcessFunction::ValueCount | ProcessFunction::RawCount => {
                     Self::EachRecord { counted: Some(process.key.len()) }
@@ -116,7 +117,11 @@ impl Fact {
                 };
                 Some(Self::Windows {
                     records: is_counted.then_some(key_length + bounds),
-                    start: (own && window.has_bounds).then_some(key_length),
+                    // Reduced records keep all of their fields.
+                    start: (own && window.has_bounds).then_some(match &window.function {
+                        PlannedWindowFunction::Reduce(_) => stage.input_schema.fields.len(),
+                        PlannedWindowFunction::Aggregate(_) | PlannedWindowFunction::Process(_) => key_length,
+                    }),
                     windows_per_record,
                     purged: own || matches!(window.declared.trigger, Some(Trigger::Purging { .. })),
                 })
@@ -136,7 +141,7 @@ impl Certain {
     ) -> BTreeMap<String, Self> {
         let mut certain = BTreeMap::new();
         let Some(stage) = without.stage else { return certain };
-        let Some(fact) = Fact::of(&plan.stages[stage].operation) else { return certain };
+        let Some(fact) = Fact::of(&plan.stages[stage]) else { return certain };
         let key = match &plan.stages[stage].operation {
             PlannedOperation::Process(process) => process.key.clone(),
             PlannedOperation::Window(window) => window.key.clone(),

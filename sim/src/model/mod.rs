@@ -336,9 +336,10 @@ impl Model {
         script.later(usize::try_from(position).ok()?, stage, found)
     }
 
-    /// The stages of the plan, by the identity of their state.
+    /// The stages of the plan whose state is known, by its identity: all but one with a clock.
     pub fn stages(&self) -> impl Iterator<Item = (OperatorUid, &PlannedOperation)> {
-        self.plan.stages.iter().map(|stage| (layout::uid(&stage.name), &stage.operation))
+        let known = self.plan.stages.iter().enumerate().filter(|(index, _)| Some(*index) != self.clocked);
+        known.map(|(_, stage)| (layout::uid(&stage.name), &stage.operation))
     }
 
     /// The operation that keeps state next before a sink.
@@ -355,6 +356,11 @@ impl Model {
             }
         }
         None
+    }
+
+    /// The watermarks that every subtask sees, in order, if there is one order of everything; `None` if there is not.
+    pub fn watermarks(&self) -> Option<Vec<i64>> {
+        self.script.as_ref().filter(|script| script.is_sequential()).map(ScriptModel::watermarks)
     }
 
     /// The key group of a key.

@@ -364,7 +364,8 @@ impl AssignerKind {
         match self {
             Self::Tumbling | Self::Sliding | Self::All => &[Own, Count, Continuous, Delta, EndOfStream, Purging],
             Self::Session | Self::DynamicSession => &[Own, Count, Continuous, Purging],
-            Self::Global => &[Count, Continuous, Delta, EndOfStream, Purging, Timeout],
+            // A continuous trigger would fire without end when the input of the global window ends.
+            Self::Global => &[Count, Delta, EndOfStream, Purging, Timeout],
             Self::Count | Self::CountSliding => &[Own],
             Self::ProcessingTumbling | Self::ProcessingSliding => &[Own, Count, Continuous, Purging, Timeout],
             Self::ProcessingSession => &[Own, Count, Purging],

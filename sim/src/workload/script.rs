@@ -26,7 +26,7 @@ pub(super) struct ScriptBounds {
     pub keys: u64,
     pub skewed: bool,
     pub disorder_ms: u64,
-    /// Whether records may come behind the watermark.
+    /// Whether records may come behind the watermark, and inputs be idle.
     pub late: bool,
 }
 
@@ -59,7 +59,7 @@ impl Script {
         while records < bounds.records {
             let input = random.gen_range(0..inputs);
             match random.gen_range(0..100) {
-                0..=2 => script.set_idle(input),
+                0..=2 if bounds.late => script.set_idle(input),
                 3..=22 => {
                     // Behind this watermark nothing comes any more but what is meant to be late.
                     let highest_ms = now_ms - disorder_ms - 1;

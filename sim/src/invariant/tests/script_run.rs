@@ -4,19 +4,21 @@ use std::{collections::BTreeSet, sync::LazyLock, time::Duration};
 
 use tidegate::{
     codec,
+    event::{Moment, Step},
     id::CheckpointId,
     operator::OperatorSnapshot,
     pipeline::{
         AggregateOperation, Assigner, Assignment, BoundKind, BufferMode, BufferOperation, Checkpoint, Emit,
         EvictionPhase, Evictor, Field, FieldType, FileSink, Float, Format, IntervalJoinOperation, JoinKind, JoinSides,
-        LateRecords, Operation, Pipeline, ProcessFunction, ProcessOperation, RollingOperation, ScriptSource,
-        ScriptStep, Sink, SinkKind, Source, SourceKind, Stage, TimerPattern, Trigger, WindowFunction,
+        LateRecords, Operation, Pipeline, ProcessFunction, ProcessOperation, RollingOperation, ScriptAction,
+        ScriptSource, ScriptStep, Sink, SinkKind, Source, SourceKind, Stage, TimerPattern, Trigger, WindowFunction,
         WindowJoinOperation, WindowOperation, WindowTime,
     },
     row,
 };
 
 use crate::{
+    fault::{At, Fault, FaultKind},
     history::{History, RunEnd},
     invariant::{InvariantId, judge},
     model::{Model, layout, layout::names},
@@ -64,15 +66,19 @@ fn one(operation: Operation) -> Pipeline {
 }
 
 fn undisturbed(pipeline: &Pipeline, planted: Option<&str>) -> RunResult {
+    disturbed(pipeline, Vec::new(), planted)
+}
+
+fn disturbed(pipeline: &Pipeline, faults: Vec<Fault>, planted: Option<&str>) -> RunResult {
     let plan = Plan {
-        scenario: "undisturbed".to_owned(),
+        scenario: "script".to_owned(),
         seed: 1,
         workload: Workload {
             task_managers: 2,
             parallelism: 2,
             ..Workload::drawn(Shape::Value, &Fixed::default(), Seed(1))
         },
-        faults: Vec::new(),
+        faults,
         planted: planted.map(str::to_owned),
     };
     run_pipeline(pipeline, &plan, Keep::Hash)
@@ -201,22 +207,24 @@ fn folds_buffers_and_joins_keep_what_the_model_says() {
         parallelism: Some(1),
         ..Stage::new(name, "script", Operation::Filter { condition: condition.into() })
     };
-    let join = WindowJoinOperation {
-        kind: JoinKind::Full,
-        key: key(),
-        right_key: Vec::new(),
-        assigner: tumbling(),
-        time: WindowTime::Event,
-        trigger: None,
-        fields: vec![Assignment::new("k", "coalesce(a.k, b.k)"), Assignment::new("v", "coalesce(a.v, b.v)")],
-    };
-    let mut stage = Stage::new(STAGE, "left", Operation::WindowJoin(join));
-    stage.inputs.push("right".to_owned());
     // What is late depends on which side comes first, so that all is in time here.
-    let mut pipeline = pipeline(vec![filter("left", "side = 0"), filter("right", "side = 1"), stage]);
-    let SourceKind::Script(script) = &mut pipeline.sources[0].kind else { unreachable!() };
-    script.steps.retain(|step| matches!(step.action, tidegate::pipeline::ScriptAction::Element { .. }));
-    holds("window join", &pipeline);
+    for (name, assigner) in [("window join", tumbling()), ("session join", session())] {
+        let join = WindowJoinOperation {
+            kind: JoinKind::Full,
+            key: key(),
+            right_key: Vec::new(),
+            assigner,
+            time: WindowTime::Event,
+            trigger: None,
+            fields: vec![Assignment::new("k", "coalesce(a.k, b.k)"), Assignment::new("v", "coalesce(a.v, b.v)")],
+        };
+        let mut stage = Stage::new(STAGE, "left", Operation::WindowJoin(join));
+        stage.inputs.push("right".to_owned());
+        let mut pipeline = pipeline(vec![filter("left", "side = 0"), filter("right", "side = 1"), stage]);
+        let SourceKind::Script(script) = &mut pipeline.sources[0].kind else { unreachable!() };
+        script.steps.retain(|step| matches!(step.action, ScriptAction::Element { .. }));
+        holds(name, &pipeline);
+    }
 }
 
 /// A pipeline with a run of it that breaks nothing.
@@ -350,6 +358,63 @@ fn output_up_to_a_checkpoint_is_about_the_operation_before_the_sink() {
     assert_eq!(broken_by(&WINDOWS, lose), [InvariantId::I1, InvariantId::I11].into());
     assert_eq!(broken_by(&TIMERS, lose), [InvariantId::I1, InvariantId::I10].into());
     assert_eq!(broken_by(&SUMS, lose), [InvariantId::I1, InvariantId::I5].into());
+}
+
+#[test]
+fn a_watermark_that_goes_back_or_leaves_one_out_is_seen() {
+    let watermarks = |history: &History| {
+        let places = history.facts.iter().enumerate().filter(|(_, fact)| fact.step == Step::Watermark);
+        places
+            .filter(|(_, fact)| fact.subtask.as_deref().is_some_and(|name| name.ends_with("#1")))
+            .map(|(i, _)| i)
+            .collect()
+    };
+    let swapped = |history: &mut History| {
+        let places: Vec<usize> = watermarks(history);
+        history.facts.swap(places[2], places[3]);
+    };
+    let mut history = SUMS.history.clone();
+    swapped(&mut history);
+    let signatures: Vec<_> = judge(&history, &SUMS.model).into_iter().map(|violation| violation.signature).collect();
+    assert_eq!(signatures, ["I12 watermark goes back", "I12 watermarks of another order"]);
+    let left_out = |history: &mut History| {
+        let places: Vec<usize> = watermarks(history);
+        history.facts.remove(places[3]);
+    };
+    assert_eq!(broken_by(&SUMS, left_out), [InvariantId::I12].into());
+    let cut_off = |history: &mut History| {
+        let places: Vec<usize> = watermarks(history);
+        history.facts.remove(places[0]);
+    };
+    assert_eq!(broken_by(&SUMS, cut_off), [].into(), "an attempt may begin anywhere");
+}
+
+#[test]
+fn runs_that_crash_keep_what_the_model_says() {
+    let crashes = |kind, step, occurrence| {
+        let at = At { step, moment: Moment::After, subject: None, occurrence };
+        Fault { kind, at, lasts_ms: 700 }
+    };
+    let faults = || {
+        vec![
+            crashes(FaultKind::CrashProcess, Step::Watermark, 20),
+            crashes(FaultKind::CrashSink, Step::PreCommit, 5),
+            crashes(FaultKind::CrashAll, Step::Completion, 1),
+            crashes(FaultKind::CrashProcess, Step::Watermark, 9),
+            crashes(FaultKind::CrashProcess, Step::SyncSnapshot, 3),
+        ]
+    };
+    let mut pipelines: Vec<(&str, Pipeline)> =
+        all_windows().into_iter().map(|(name, window)| (name, one(Operation::Window(window)))).collect();
+    pipelines.last_mut().unwrap().1.sinks[0].parallelism = Some(1);
+    pipelines.push(("timers", one(timers(TimerPattern::Replace))));
+    pipelines.push(("sums", one(process(ProcessFunction::ReducingSum))));
+    for (name, pipeline) in pipelines {
+        let result = disturbed(&pipeline, faults(), None);
+        assert_eq!(result.history.end, RunEnd::Finished, "{name}");
+        assert_eq!(result.violations, [], "{name}");
+        assert!(!result.struck.is_empty(), "{name}: a fault struck");
+    }
 }
 
 #[test]

@@ -97,6 +97,8 @@ pub(in crate::model) struct Network {
     channels: Vec<Channel>,
     /// The next consumer of records that are dealt out in turn, by edge and subtask of the producer.
     turns: BTreeMap<(usize, usize), usize>,
+    /// The watermarks that the first source has emitted.
+    source_watermarks: Vec<i64>,
     /// What each subtask of each stage has emitted.
     emitted: Vec<Vec<Vec<Emitted>>>,
     /// What has come to each subtask of each sink.
@@ -129,6 +131,7 @@ impl Network {
             stages,
             channels,
             turns: BTreeMap::new(),
+            source_watermarks: Vec::new(),
             wiring: Arc::new(Wiring { plan: Arc::clone(plan), key_groups, edges }),
         }
     }
@@ -154,6 +157,11 @@ impl Network {
     /// What each subtask of a stage has emitted.
     pub(super) fn emitted(&self, stage: usize) -> &[Vec<Emitted>] {
         &self.emitted[stage]
+    }
+
+    /// The watermarks that the first source has emitted.
+    pub(super) fn watermarks_of_source(&self) -> Vec<i64> {
+        self.source_watermarks.clone()
     }
 
     /// What has come to each subtask of a sink.
@@ -256,6 +264,12 @@ impl Network {
     /// records goes to both.
     fn emit(&mut self, from: Stream, producer: usize, emitted: Vec<Emitted>) -> Result<(), ModelError> {
         let wiring = Arc::clone(&self.wiring);
+        if from == Stream::Source(0) {
+            self.source_watermarks.extend(emitted.iter().filter_map(|emitted| match emitted {
+                Emitted::Watermark(time_ms) => Some(*time_ms),
+                Emitted::Record(_) | Emitted::Late(_) | Emitted::Idle | Emitted::Active => None,
+            }));
+        }
         let late = match from {
             Stream::Stage(stage) => Some(Stream::Late(stage)),
             Stream::Source(_) | Stream::Late(_) => None,

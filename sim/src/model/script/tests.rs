@@ -64,7 +64,7 @@ fn output_at_a_cut_is_what_its_steps_lead_to_and_the_end_is_open() {
     };
     let first = lines(&["a,0,10,1", "b,0,10,2"]);
     assert_eq!(at(2), [lines(&[])]);
-    assert_eq!(at(3), [first.clone()]);
+    assert_eq!(at(3), std::slice::from_ref(&first));
     assert_eq!(at(5), [first, lines(&["a,0,10,1", "b,0,10,2", "a,10,20,8"])]);
     assert!(matches!(model.script_at(&cut(&[("events", 6)])), Err(ModelError::NoSuchCut(_))));
 }

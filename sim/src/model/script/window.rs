@@ -419,7 +419,10 @@ impl WindowStage {
             .collect();
         self.ask(key, grown.pane, None, |trigger, context| trigger::on_merge(trigger, &states, context));
         for session in &grown.of {
-            // What is merged has moved: the trigger has nothing left to clear there but timers.
+            // What is merged has moved: the trigger has nothing left to clear there but timers that need no state.
+            if *session != grown.pane {
+                self.state.triggers.remove(&(key.clone(), *session));
+            }
             self.clear_trigger(key, *session);
             let cleanup_ms = self.cleanup_ms(*session);
             self.timers.delete(cleanup_ms, key, session);
