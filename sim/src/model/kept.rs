@@ -114,6 +114,34 @@ impl KeptByStage {
         self
     }
 
+    /// What a join by windows keeps, whichever of its two inputs came first: the records of a session lie under the session
+    /// itself, and have no order.
+    #[must_use]
+    pub fn of_join(mut self) -> Self {
+        let sessions = |(address, kept): (&Address, &Kept)| match kept {
+            Kept::Sessions(sessions) => Some((address.key.clone(), sessions.clone())),
+            _ => None,
+        };
+        let sessions: BTreeMap<Row, BTreeMap<Pane, Pane>> = self.keyed.iter().filter_map(sessions).collect();
+        let joined = |(mut address, mut kept): (Address, Kept)| {
+            match &mut kept {
+                Kept::SidedRows { left, right } => {
+                    left.sort_unstable();
+                    right.sort_unstable();
+                    let mut of_key = sessions.get(&address.key).into_iter().flatten();
+                    if let Some((session, _)) = of_key.find(|(_, under)| About::Window(**under) == address.about) {
+                        address.about = About::Window(*session);
+                    }
+                }
+                Kept::Sessions(sessions) => *sessions = sessions.keys().map(|session| (*session, *session)).collect(),
+                _ => {}
+            }
+            (address, kept)
+        };
+        self.keyed = self.keyed.into_iter().map(joined).collect();
+        self
+    }
+
     /// How another differs, as lines: `-` what is missing there, `+` what is too much.
     pub fn differences(&self, found: &Self) -> Vec<Difference> {
         let mut differences = Vec::new();

@@ -10,8 +10,8 @@ use tidegate::{
     pipeline::{
         AggregateOperation, Assigner, Assignment, BoundKind, BufferMode, BufferOperation, Checkpoint, Emit,
         EvictionPhase, Evictor, Field, FieldType, FileSink, Float, Format, IntervalJoinOperation, JoinKind, JoinSides,
-        LateRecords, Operation, Pipeline, ProcessFunction, ProcessOperation, RollingOperation, ScriptSource,
-        ScriptStep, Sink, SinkKind, Source, SourceKind, Stage, TimerPattern, Trigger, WindowFunction,
+        LateRecords, Operation, Pipeline, ProcessFunction, ProcessOperation, RollingOperation, ScriptAction,
+        ScriptSource, ScriptStep, Sink, SinkKind, Source, SourceKind, Stage, TimerPattern, Trigger, WindowFunction,
         WindowJoinOperation, WindowOperation, WindowTime,
     },
     row,
@@ -207,22 +207,24 @@ fn folds_buffers_and_joins_keep_what_the_model_says() {
         parallelism: Some(1),
         ..Stage::new(name, "script", Operation::Filter { condition: condition.into() })
     };
-    let join = WindowJoinOperation {
-        kind: JoinKind::Full,
-        key: key(),
-        right_key: Vec::new(),
-        assigner: tumbling(),
-        time: WindowTime::Event,
-        trigger: None,
-        fields: vec![Assignment::new("k", "coalesce(a.k, b.k)"), Assignment::new("v", "coalesce(a.v, b.v)")],
-    };
-    let mut stage = Stage::new(STAGE, "left", Operation::WindowJoin(join));
-    stage.inputs.push("right".to_owned());
     // What is late depends on which side comes first, so that all is in time here.
-    let mut pipeline = pipeline(vec![filter("left", "side = 0"), filter("right", "side = 1"), stage]);
-    let SourceKind::Script(script) = &mut pipeline.sources[0].kind else { unreachable!() };
-    script.steps.retain(|step| matches!(step.action, tidegate::pipeline::ScriptAction::Element { .. }));
-    holds("window join", &pipeline);
+    for (name, assigner) in [("window join", tumbling()), ("session join", session())] {
+        let join = WindowJoinOperation {
+            kind: JoinKind::Full,
+            key: key(),
+            right_key: Vec::new(),
+            assigner,
+            time: WindowTime::Event,
+            trigger: None,
+            fields: vec![Assignment::new("k", "coalesce(a.k, b.k)"), Assignment::new("v", "coalesce(a.v, b.v)")],
+        };
+        let mut stage = Stage::new(STAGE, "left", Operation::WindowJoin(join));
+        stage.inputs.push("right".to_owned());
+        let mut pipeline = pipeline(vec![filter("left", "side = 0"), filter("right", "side = 1"), stage]);
+        let SourceKind::Script(script) = &mut pipeline.sources[0].kind else { unreachable!() };
+        script.steps.retain(|step| matches!(step.action, ScriptAction::Element { .. }));
+        holds(name, &pipeline);
+    }
 }
 
 /// A pipeline with a run of it that breaks nothing.

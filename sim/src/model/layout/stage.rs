@@ -71,7 +71,8 @@ pub fn kept<'a>(
             }
         }
     }
-    (kept.without_nothing(), problems)
+    let kept = kept.without_nothing();
+    (if matches!(operation, PlannedOperation::WindowJoin(_)) { kept.of_join() } else { kept }, problems)
 }
 
 fn entry(operation: &PlannedOperation, name: &str, entry: &KeyedEntry) -> Result<(Address, Kept), String> {

@@ -243,7 +243,8 @@ impl ScriptModel {
                     let other = self.seen(&self.play(&position, *order, *scripts)?)?;
                     if let Some(stage) = (0..right.len()).find(|stage| right[*stage] != other[*stage]) {
                         let name = self.plan.stages[stage].name.clone();
-                        let why = format!("{order:?} and {scripts:?} lead to other results");
+                        let what = right[stage].difference(&other[stage]);
+                        let why = format!("{order:?} and {scripts:?} lead to other {what}");
                         return Err(ModelError::DependsOnOrder { name, why });
                     }
                 }
@@ -344,4 +345,19 @@ struct Seen {
     records: Vec<Element>,
     late: Vec<Element>,
     kept: KeptByStage,
+}
+
+impl Seen {
+    /// What differs.
+    fn difference(&self, other: &Self) -> String {
+        let elements = |name: &str, one: &[Element], other: &[Element]| {
+            let place = (0..one.len().max(other.len())).find(|place| one.get(*place) != other.get(*place))?;
+            Some(format!("{name}: {:?} and {:?}", one.get(place), other.get(place)))
+        };
+        let kept = || self.kept.differences(&other.kept).first().map(|difference| difference.lines.join(", "));
+        elements("results", &self.records, &other.records)
+            .or_else(|| elements("late records", &self.late, &other.late))
+            .or_else(|| kept().map(|kept| format!("state: {kept}")))
+            .unwrap_or_default()
+    }
 }

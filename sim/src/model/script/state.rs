@@ -22,10 +22,13 @@ use crate::model::{
 /// What all subtasks of a stage keep.
 pub(super) fn of<'a>(subtasks: impl Iterator<Item = &'a Operator>) -> Result<KeptByStage, FoldError> {
     let mut kept = KeptByStage::default();
+    let mut is_join = false;
     for operator in subtasks {
         subtask(operator, &mut kept)?;
+        is_join |= matches!(operator, Operator::WindowJoin { .. });
     }
-    Ok(kept.without_nothing())
+    let kept = kept.without_nothing();
+    Ok(if is_join { kept.of_join() } else { kept })
 }
 
 fn subtask(operator: &Operator, kept: &mut KeptByStage) -> Result<(), FoldError> {
