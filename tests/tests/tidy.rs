@@ -345,8 +345,6 @@ const CAUGHT_NEARBY: &[(&str, &str)] = &[
         "rocksdb_prefix_scan_misses_flushed_entries",
         "the reviewed zoo runs in every build, also without RocksDB; backend/rocksdb/tests.rs catches it",
     ),
-    ("rocksdb_snapshot_without_flush", "as above; backend/rocksdb/tests.rs catches it"),
-    ("rocksdb_operators_share_a_directory", "as above; backend/rocksdb/tests.rs catches it"),
 ];
 
 #[test]

@@ -197,3 +197,6 @@ where
         self.process(Apply(function))
     }
 }
+
+#[cfg(test)]
+mod tests;

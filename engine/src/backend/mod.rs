@@ -327,13 +327,7 @@ impl<K: Key> KeyedStateBackend<K> {
             #[cfg(feature = "rocksdb")]
             StateBackend::RocksDb(options) => {
                 let restored = only_range(restored, range);
-                Self::new(Store::RocksDb(RocksDbBackend::create(
-                    options,
-                    &context.uid,
-                    key_groups,
-                    instance,
-                    restored,
-                )?))
+                Self::new(Store::RocksDb(RocksDbBackend::create(options, &context.uid, key_groups, range, restored)?))
             }
             #[cfg(not(feature = "rocksdb"))]
             StateBackend::RocksDb(_) => return Err(BackendError::NotBuilt),
@@ -457,9 +451,11 @@ impl<K: Key> KeyedStateBackend<K> {
 
     /// The error, with the operator that it is about.
     fn in_operator(&self, error: BackendError) -> BackendError {
-        match &self.operator {
-            Some(operator) => BackendError::Operator { operator: operator.clone(), error: Box::new(error) },
-            None => error,
+        match (&self.operator, error) {
+            // What is wrong is the machine, not the operator's state; it says where.
+            (_, error @ BackendError::Access(_)) => error,
+            (Some(operator), error) => BackendError::Operator { operator: operator.clone(), error: Box::new(error) },
+            (None, error) => error,
         }
     }
 

@@ -84,10 +84,10 @@ const FILTER_BITS: f64 = 10.0;
 const SNAPSHOTS_PER_COMPACTION: u64 = 4;
 
 impl Database {
-    /// A new, empty database in a directory of its own.
-    pub(super) fn create(configured: &RocksDbOptions, name: &str, instance: u32) -> Result<Self> {
+    /// A new, empty database in a directory of its own; instances are spread over the directories that there are.
+    pub(super) fn create(configured: &RocksDbOptions, name: &str, instance: u16) -> Result<Self> {
         let parents = &configured.local_directories;
-        let parent = (!parents.is_empty()).then(|| parents[instance as usize % parents.len()].as_path());
+        let parent = (!parents.is_empty()).then(|| parents[usize::from(instance) % parents.len()].as_path());
         let directory = WorkingDirectory::create(parent, name)
             .map_err(|(path, error)| failed(&path, "create its working directory", error))?;
         let options = options(configured.background_work);

@@ -26,7 +26,7 @@ use crate::{
     id::OperatorUid,
     state::{
         AsyncKeyedSnapshot, Key, KeyGroupEntries, KeyGroupRange, KeyGroups, KeyedEntry, KeyedSnapshot, Namespace,
-        ParallelInstance, StateMeta, StateSnapshot,
+        StateMeta, StateSnapshot,
     },
 };
 
@@ -64,15 +64,15 @@ impl<K: Key> RocksDbBackend<K> {
         options: &RocksDbOptions,
         uid: &OperatorUid,
         key_groups: KeyGroups,
-        instance: ParallelInstance,
+        range: KeyGroupRange,
         restored: KeyedSnapshot,
     ) -> Result<Self, BackendError> {
         let plain = |char: char| if char.is_ascii_alphanumeric() { char } else { '_' };
-        let name = format!("{}-{}", uid.0.chars().map(plain).collect::<String>(), instance.index);
-        let database = Database::create(options, &name, instance.index)?;
+        let name = format!("{}-{}", uid.0.chars().map(plain).collect::<String>(), range.start);
+        let database = Database::create(options, &name, range.start)?;
         Ok(Self {
             key_groups,
-            range: key_groups.range(instance),
+            range,
             states: Vec::new(),
             unclaimed: Arc::new(restored),
             database: Arc::new(database),

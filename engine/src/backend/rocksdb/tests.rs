@@ -267,13 +267,13 @@ fn what_was_kept_is_asked_for_as_what_it_is() {
         open(&rocksdb(), kept.clone()).register_values::<i32, String>(&descriptor, kind).unwrap_err()
     };
     let kind = asked(StateDescriptor::new("default"), StateKind::Value);
-    assert!(matches!(kind, BackendError::Kind { .. }), "{kind}");
+    assert!(matches!(kind.innermost(), BackendError::Kind { .. }), "{kind}");
     let version = asked(StateDescriptor { name: "default".into(), version: 1 }, StateKind::Reducing);
-    assert!(matches!(version, BackendError::Version { .. }), "{version}");
+    assert!(matches!(version.innermost(), BackendError::Version { .. }), "{version}");
 
     let mut backend = open(&rocksdb(), kept.clone());
     let decode = backend.register_values::<i32, u8>(&StateDescriptor::new("default"), StateKind::Reducing).unwrap_err();
-    assert!(matches!(decode, BackendError::Decode { .. }), "{decode}");
+    assert!(matches!(decode.innermost(), BackendError::Decode { .. }), "{decode}");
 }
 
 #[test]
@@ -292,12 +292,12 @@ fn damaged_snapshots_are_refused() {
         let entries = groups.values_mut().next().unwrap();
         entries.push(KeyedEntry { value: codec::encode("w"), ..entries[0].clone() });
     });
-    assert!(matches!(twice, BackendError::DuplicateEntry { .. }), "{twice}");
+    assert!(matches!(twice.innermost(), BackendError::DuplicateEntry { .. }), "{twice}");
     let foreign = refused(&|groups| {
         let (key_group, entries) = groups.pop_first().unwrap();
         groups.insert((key_group + 1) % 4, entries);
     });
-    assert!(matches!(foreign, BackendError::WrongKeyGroup { .. }), "{foreign}");
+    assert!(matches!(foreign.innermost(), BackendError::WrongKeyGroup { .. }), "{foreign}");
 }
 
 #[test]
@@ -313,6 +313,13 @@ fn a_directory_that_cannot_be_used_is_unavailable_and_the_error_names_it() {
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.message().contains(file.to_str().unwrap()), "{error}");
     assert!(error.hint().is_some_and(|hint| hint.contains("state.backend.rocksdb.localdir")), "{error}");
+}
+
+#[test]
+fn a_disk_that_fails_while_a_state_is_registered_is_unavailable() {
+    let failed = BackendError::Access(Error::new(ErrorKind::Unavailable, "RocksDB in /disk cannot write"));
+    let error = Error::from(open(&heap(), KeyedSnapshot::new()).in_operator(failed));
+    assert_eq!((error.kind(), error.message()), (ErrorKind::Unavailable, "RocksDB in /disk cannot write"));
 }
 
 #[cfg(feature = "sim")]

@@ -15,6 +15,7 @@
 //! Contents are the keyed state [`WINDOW_CONTENTS`], with the window as namespace; where windows merge, with the state
 //! window that [`MERGING_WINDOW_SET`] names. Flink: `WindowOperator`, `EvictingWindowOperator`.
 
+mod assigning;
 mod context;
 mod error;
 mod full;
@@ -31,10 +32,10 @@ pub use function::{AfterFiring, Apply, EmitResult, ProcessWindowFunction, Window
 pub use in_flight::MERGING_WINDOW_SET;
 pub use incremental::{Aggregate, Incremental, Reduce, Then};
 
-use std::{time::Duration, vec};
+use std::time::Duration;
 
 use self::{
-    in_flight::{InFlight, state_window},
+    in_flight::InFlight,
     late::Unassigned,
     windowing::{Lateness, Live, Place, Windowing},
 };
@@ -45,10 +46,10 @@ use crate::{
     error::Result,
     id::CheckpointId,
     planted,
-    record::{Batch, StreamRecord},
+    record::Batch,
     state::KeySelector,
     time::{TimeDomain, Timer, TimerService, Timestamp},
-    window::{AssignerContext, Trigger, TriggerResult, Window, WindowAssigner},
+    window::{Trigger, Window, WindowAssigner},
 };
 
 /// Name of the state that holds the contents of windows.
@@ -76,14 +77,6 @@ struct Running<K, W> {
     /// Windows that end at or before this may have fired before the restore: their triggers must be asked again.
     fired_before: Timestamp,
     unassigned: Unassigned,
-}
-
-/// A record and its windows, the first two of which have been looked at.
-struct Assigned<In, W, Ws> {
-    record: StreamRecord<In>,
-    first: Option<W>,
-    second: Option<W>,
-    further: Ws,
 }
 
 const OPENED: &str = "an operator is opened before anything else";
@@ -141,142 +134,6 @@ where
     /// windows whose slide is longer than their size.
     pub fn records_without_window(&self) -> u64 {
         self.running.as_ref().map_or(0, |running| running.unassigned.without_window)
-    }
-
-    #[inline]
-    fn assigner_context(&self, record: &StreamRecord<In>, live: &Live<S::Key, A::Window>) -> Result<AssignerContext> {
-        if record.timestamp == Timestamp::MIN && self.windowing.lateness.domain == TimeDomain::EventTime {
-            return Err(WindowError::NoTimestamp.into());
-        }
-        Ok(AssignerContext { timestamp: record.timestamp, processing_time: live.processing_time })
-    }
-
-    /// Adds records as long as each only joins the contents of one window; returns the first one that does more.
-    #[inline]
-    fn process_further(
-        &mut self,
-        records: &mut vec::IntoIter<StreamRecord<In>>,
-        running: &mut Running<S::Key, A::Window>,
-    ) -> Result<Option<Assigned<In, A::Window, A::Windows>>> {
-        let now = running.live.now();
-        let contents = self.windowing.contents();
-        let Windowing { trigger, function, lateness, .. } = &mut self.windowing;
-        let mut table = F::table(contents, &mut running.live.backend);
-        for record in records {
-            if record.timestamp == Timestamp::MIN && lateness.domain == TimeDomain::EventTime {
-                return Err(WindowError::NoTimestamp.into());
-            }
-            let context = AssignerContext { timestamp: record.timestamp, processing_time: now.processing_time };
-            let mut further = self.assigner.assign(&record.value, context);
-            let (first, second) = (further.next(), further.next());
-            let record = match (&first, &second) {
-                (Some(window), None)
-                    if window.max_timestamp() > running.fired_before
-                        && !lateness.is_window_late(window, now.watermark)
-                        && trigger.on_further_element(window, now) == Some(TriggerResult::Continue) =>
-                {
-                    match function.add_further(&mut table, &self.key_selector, window, record)? {
-                        None => continue,
-                        Some(record) => record,
-                    }
-                }
-                _ => record,
-            };
-            return Ok(Some(Assigned { record, first, second, further }));
-        }
-        Ok(None)
-    }
-
-    /// Adds a record to its windows.
-    fn process_assigned(
-        &mut self,
-        assigned: Assigned<In, A::Window, A::Windows>,
-        running: &mut Running<S::Key, A::Window>,
-        out: &mut Collector<F::Out>,
-    ) -> Result<()> {
-        let Assigned { record, first, second, further } = assigned;
-        let watermark = running.live.timers.watermark();
-        let (lateness, has_window) = (self.windowing.lateness, first.is_some());
-        let windows = first.into_iter().chain(second).chain(further);
-        let mut windows = windows.filter(|window| !lateness.is_window_late(window, watermark)).peekable();
-        if windows.peek().is_none() {
-            return self.without_window(record, has_window, running, out);
-        }
-        let mut record = Some(record);
-        while let Some(window) = windows.next() {
-            let last = windows.peek().is_none();
-            let copy = if last { record.take() } else { record.clone() };
-            self.add_to_window(copy.expect("only the last window takes the record"), &window, running, out)?;
-        }
-        Ok(())
-    }
-
-    fn add_to_window(
-        &mut self,
-        record: StreamRecord<In>,
-        window: &A::Window,
-        running: &mut Running<S::Key, A::Window>,
-        out: &mut Collector<F::Out>,
-    ) -> Result<()> {
-        let live = &mut running.live;
-        let record = if window.max_timestamp() > running.fired_before {
-            self.windowing.add_further(record, window, &self.key_selector, live, out)?
-        } else {
-            Some(record)
-        };
-        let Some(record) = record else { return Ok(()) };
-        let key = self.key_selector.key(&record.value).into_owned();
-        self.windowing.add(record, Place { key: &key, window, state_window: window }, live, out)
-    }
-
-    /// Adds a record where windows merge.
-    fn process_merging(
-        &mut self,
-        record: StreamRecord<In>,
-        running: &mut Running<S::Key, A::Window>,
-        out: &mut Collector<F::Out>,
-    ) -> Result<()> {
-        let Running { live, in_flight, .. } = running;
-        let in_flight = in_flight.as_ref().expect(OPENED);
-        let windows: Vec<_> = self.assigner.assign(&record.value, self.assigner_context(&record, live)?).collect();
-        let key = self.key_selector.key(&record.value).into_owned();
-        let mut set = in_flight.load(live, &key)?;
-        let before = set.pairs().to_vec();
-        let (has_window, mut skipped) = (!windows.is_empty(), true);
-        for window in windows {
-            let mut merges = Vec::new();
-            let window = set.add(window, |windows| self.assigner.merge_windows(windows), &mut merges);
-            for merge in &merges {
-                self.windowing.merge::<In, _, _>(&key, merge, live)?;
-            }
-            if self.windowing.lateness.is_window_late(&window, live.timers.watermark()) {
-                set.retire(&window);
-                continue;
-            }
-            skipped = false;
-            let place = Place { key: &key, window: &window, state_window: state_window(&set, &window)? };
-            self.windowing.add(record.clone(), place, live, out)?;
-        }
-        if set.pairs() != before {
-            in_flight.store(live, &key, &set)?;
-        }
-        if skipped { self.without_window(record, has_window, running, out) } else { Ok(()) }
-    }
-
-    /// A record was skipped by all its windows, or has none.
-    fn without_window(
-        &mut self,
-        record: StreamRecord<In>,
-        has_window: bool,
-        running: &mut Running<S::Key, A::Window>,
-        out: &mut Collector<F::Out>,
-    ) -> Result<()> {
-        let watermark = running.live.timers.watermark();
-        if self.windowing.lateness.is_element_late(record.timestamp, watermark) {
-            return running.unassigned.late(record, watermark, self.late_tag.as_ref(), out);
-        }
-        running.unassigned.without_window += u64::from(!has_window);
-        Ok(())
     }
 
     /// A timer has come.

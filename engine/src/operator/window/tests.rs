@@ -18,6 +18,7 @@ use crate::{
             snapshot,
         },
     },
+    record::StreamRecord,
     state::{KeyGroups, KeyRef, ParallelInstance},
     window::{EventTimeTrigger, SlidingWindows, TimeWindow, TumblingWindows, WindowPeriod},
 };

@@ -11,6 +11,7 @@ use crate::{
         AggregateFunction, TimestampedCollector,
         test_harness::{MAX_PARALLELISM, context, merged, record},
     },
+    record::StreamRecord,
     state::{KeyGroups, ParallelInstance},
     window::{self as windows, AnyTrigger, GlobalWindows, Phase, TimeWindow, WindowPeriod},
 };
