@@ -80,9 +80,9 @@ fn assigner(kind: AssignerKind, random: &mut ChaCha8Rng) -> Assigner {
     }
 }
 
-/// The windows of a join.
+/// The windows of a join: none that merge, because what is kept then depends on which side came first.
 pub(super) fn joined(random: &mut ChaCha8Rng) -> Assigner {
-    let kinds = [AssignerKind::Tumbling, AssignerKind::Sliding, AssignerKind::Session];
+    let kinds = [AssignerKind::Tumbling, AssignerKind::Sliding];
     assigner(*kinds.choose(random).unwrap_or(&kinds[0]), random)
 }
 
