@@ -354,6 +354,10 @@ const CAUGHT_NEARBY: &[(&str, &str)] = &[
         "nobody can say how often such a trigger must fire; operator/window/tests/storm.rs catches it",
     ),
     (
+        "list_state_update_appends",
+        "no function of pipelines replaces a list; tests/backend_conformance.rs catches it",
+    ),
+    (
         "merge_of_namespaces_loses_a_source",
         "windows merge their contents themselves; tests/backend_conformance.rs catches it",
     ),
