@@ -353,9 +353,10 @@ const CAUGHT_NEARBY: &[(&str, &str)] = &[
         "continuous_processing_time_trigger_loses_timer_on_merge",
         "nobody can say how often such a trigger must fire; operator/window/tests/storm.rs catches it",
     ),
+    ("list_state_update_appends", "no function of pipelines replaces a list; tests/backend_conformance.rs catches it"),
     (
-        "list_state_update_appends",
-        "no function of pipelines replaces a list; tests/backend_conformance.rs catches it",
+        "second_input_forgotten_in_watermark",
+        "both inputs of a join come over one connection, in step; time/combined_watermark.rs catches it",
     ),
     (
         "merge_of_namespaces_loses_a_source",

@@ -57,7 +57,7 @@ impl Generated {
             keys: bounds.keys,
             skewed: bounds.skewed,
             disorder_ms: bounds.disorder_ms,
-            late: !kind.has_two_inputs(),
+            late: !kind.has_two_inputs() && !kind.has_timers_behind_watermark(),
         };
         let script = Script::drawn(script_bounds, seed.child("script"));
         let mut builder = Builder { pipeline: Pipeline::new(JOB_ID), output: SCRIPT.into(), kinds: Vec::new() };
@@ -71,7 +71,10 @@ impl Generated {
             if !last.0.can_be_followed() || child.child("more").random().gen_bool(0.6) {
                 break;
             }
-            let follows = |kind: &StageKind| bounds.parallelism == 1 || kind.follows_order();
+            let follows = |kind: &StageKind| {
+                (bounds.parallelism == 1 || kind.follows_order())
+                    && !(script_bounds.late && kind.has_timers_behind_watermark())
+            };
             let pool: Vec<StageKind> =
                 StageKind::all().into_iter().filter(|kind| can_follow(*kind) && follows(kind)).collect();
             let next = draw_kind(&pool, &mut child.child("kind").random());

@@ -263,6 +263,24 @@ impl StageKind {
         matches!(self, Self::Broadcast | Self::WindowJoin | Self::Union)
     }
 
+    /// Whether a late record makes it register a timer behind the watermark. Such a timer fires when the watermark is told
+    /// again after a restore, as in Flink, and not when the next one comes: then several results are right.
+    pub(super) fn has_timers_behind_watermark(self) -> bool {
+        match self {
+            Self::Timers(_, time) => time == WindowTime::Event,
+            Self::Window(window) => matches!(window.trigger, TriggerKind::Continuous | TriggerKind::Purging),
+            Self::Keyed(_)
+            | Self::Ttl(_)
+            | Self::Operator(_)
+            | Self::Broadcast
+            | Self::Running
+            | Self::Rolling
+            | Self::Union
+            | Self::IntervalJoin
+            | Self::WindowJoin => false,
+        }
+    }
+
     /// Whether it can be followed by another stage with state: its results have an order for each key, and event times
     /// that mean something.
     pub(super) fn can_be_followed(self) -> bool {

@@ -6,7 +6,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use tidegate::{
     Timestamp,
     operator::{OperatorSnapshot, Tagged},
-    pipeline::{Assigner, PlannedOperation, PlannedWindow, PlannedWindowFunction, ProcessFunction, Row},
+    pipeline::{Assigner, BufferMode, PlannedOperation, PlannedWindow, PlannedWindowFunction, ProcessFunction, Row},
     record::StreamRecord,
     state::KeyedEntry,
     window::TimeWindow,
@@ -61,6 +61,9 @@ pub fn kept<'a>(
                 Err(error) => problems.push(format!("! {name}: {error}")),
             }
         }
+        if let Err(error) = raw(operation, snapshot, &mut kept) {
+            problems.push(format!("! raw state: {error}"));
+        }
         for (name, entries) in &snapshot.broadcast {
             let decoded = entries.iter().map(|(key, value)| Ok((decode(key)?, decode(value)?)));
             match decoded.collect::<Result<BTreeMap<Row, Row>, String>>() {
@@ -73,6 +76,24 @@ pub fn kept<'a>(
     }
     let kept = kept.without_nothing();
     (if matches!(operation, PlannedOperation::WindowJoin(_)) { kept.of_join() } else { kept }, problems)
+}
+
+/// What functions write as bytes: under the names that the same would have as typed state.
+fn raw(operation: &PlannedOperation, snapshot: &OperatorSnapshot, kept: &mut KeptByStage) -> Result<(), String> {
+    if matches!(operation, PlannedOperation::Buffer { mode: BufferMode::Raw, .. }) {
+        let rows = snapshot.raw.iter().map(|bytes| decode(bytes)).collect::<Result<Vec<Row>, _>>()?;
+        kept.lists.entry(names::BUFFERED.to_owned()).or_default().push(rows);
+    }
+    for bytes in snapshot.raw_keyed.values() {
+        let counts: Vec<(Row, i64)> = decode(bytes)?;
+        for (key, count) in counts {
+            let address = Address { state: names::COUNT.to_owned(), key, about: About::Key, time_ms: None };
+            if kept.keyed.insert(address.clone(), Kept::Int(count)).is_some() {
+                return Err(format!("{address} is there twice"));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn entry(operation: &PlannedOperation, name: &str, entry: &KeyedEntry) -> Result<(Address, Kept), String> {
