@@ -21,7 +21,7 @@ pub use generated::Generated;
 pub use kind::{AssignerKind, FunctionKind, KeyedKind, StageKind, TriggerKind, WindowKind};
 pub use script::Script;
 
-use crate::seed::Seed;
+use crate::{model::Model, seed::Seed};
 
 /// Which state a workload is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -238,9 +238,20 @@ impl Workload {
                 kinds: &fixed.kinds(),
                 stages_max: fixed.stages_max.unwrap_or(3),
             };
-            workload.generated = Some(Box::new(Generated::drawn(&bounds, seed.child("generated"))));
+            workload.draw_generated(&bounds, seed.child("generated"));
         }
         workload
+    }
+
+    /// Draws until a pipeline has one right result: the rules that it is drawn by leave out most that have not.
+    fn draw_generated(&mut self, bounds: &generated::Bounds<'_>, seed: Seed) {
+        for attempt in 0..20 {
+            let generated = Generated::drawn(bounds, seed.child(&attempt.to_string()));
+            self.generated = Some(Box::new(generated));
+            if Model::new(&self.pipeline()).is_ok() {
+                return;
+            }
+        }
     }
 
     /// Scripts are shorter, and their event times lie closer together.

@@ -80,9 +80,9 @@ fn assigner(kind: AssignerKind, random: &mut ChaCha8Rng) -> Assigner {
     }
 }
 
-/// The windows of a join.
+/// The windows of a join: none that merge, because what is kept then depends on which side came first.
 pub(super) fn joined(random: &mut ChaCha8Rng) -> Assigner {
-    let kinds = [AssignerKind::Tumbling, AssignerKind::Sliding, AssignerKind::Session];
+    let kinds = [AssignerKind::Tumbling, AssignerKind::Sliding];
     assigner(*kinds.choose(random).unwrap_or(&kinds[0]), random)
 }
 
@@ -103,7 +103,17 @@ fn trigger(kind: WindowKind, random: &mut ChaCha8Rng) -> Option<Trigger> {
         }
         TriggerKind::EndOfStream => Some(Trigger::EndOfStream),
         TriggerKind::Purging => {
-            let inner = if random.gen_bool(0.7) || kind.assigner == AssignerKind::Global { count } else { own };
+            let delta = Trigger::Delta { threshold: Float::new(10.0), value: "value".into() };
+            let inner = match random.gen_range(0..10) {
+                0..=3 => count,
+                4 | 5 if kind.assigner != AssignerKind::Global => own,
+                6 | 7 if kind.assigner != AssignerKind::Global && !kind.assigner.is_processing() => {
+                    Trigger::ContinuousEventTime { interval }
+                }
+                // Windows that merge take no delta trigger.
+                8 | 9 if !kind.assigner.merges() => delta,
+                _ => count,
+            };
             Some(Trigger::Purging { inner: Box::new(inner) })
         }
         TriggerKind::Timeout => Some(Trigger::ProcessingTimeout {
