@@ -12,7 +12,9 @@ use super::{AsyncSnapshot, Emitted, ErasedOperator, Input, OperatorContext, Oper
 use crate::{
     error::Result,
     id::{CheckpointId, OperatorUid},
+    planted,
     record::AnyBatch,
+    state::EndOfInput,
     time::Timestamp,
 };
 
@@ -38,6 +40,8 @@ pub enum ChainOutput {
 #[derive(Default)]
 pub struct OperatorChain {
     operators: Vec<(OperatorUid, Box<dyn ErasedOperator>)>,
+    /// What each of them knows of the end of its input.
+    end_of_input: Vec<EndOfInput>,
 }
 
 impl OperatorChain {
@@ -50,7 +54,8 @@ impl OperatorChain {
             let again = operators[..index].iter().any(|(earlier, _)| earlier == uid);
             assert!(!again, "an operator uid is unique in a job, but {uid} is there twice");
         }
-        Self { operators }
+        let end_of_input = vec![EndOfInput::Pending; operators.len()];
+        Self { operators, end_of_input }
     }
 
     /// The uids, head first.
@@ -67,9 +72,13 @@ impl OperatorChain {
         context: &OperatorContext,
         mut restored: BTreeMap<OperatorUid, OperatorSnapshot>,
     ) -> Result<()> {
-        for (uid, operator) in self.operators.iter_mut().rev() {
+        for (index, (uid, operator)) in self.operators.iter_mut().enumerate().rev() {
             let context = OperatorContext { uid: uid.clone(), ..context.clone() };
-            operator.open(&context, restored.remove(uid))?;
+            let snapshot = restored.remove(uid);
+            if !planted!("end_of_input_handled_again_after_restore") {
+                self.end_of_input[index] = snapshot.as_ref().map_or_else(EndOfInput::default, |own| own.end_of_input);
+            }
+            operator.open(&context, snapshot)?;
         }
         Ok(())
     }
@@ -162,8 +171,13 @@ impl OperatorChain {
     /// # Errors
     /// The first error of an operator.
     pub fn snapshot(&mut self, checkpoint_id: CheckpointId) -> Result<Vec<(OperatorUid, AsyncSnapshot)>> {
-        let tail_first = self.operators.iter_mut().rev();
-        tail_first.map(|(uid, operator)| Ok((uid.clone(), operator.snapshot(checkpoint_id)?))).collect()
+        let tail_first = self.operators.iter_mut().zip(&self.end_of_input).rev();
+        let snapshot = |((uid, operator), end_of_input): (&mut (OperatorUid, Box<dyn ErasedOperator>), &EndOfInput)| {
+            let (rest, end_of_input) = (operator.snapshot(checkpoint_id)?, *end_of_input);
+            let whole: AsyncSnapshot = Box::new(move || Ok(OperatorSnapshot { end_of_input, ..rest()? }));
+            Ok((uid.clone(), whole))
+        };
+        tail_first.map(snapshot).collect()
     }
 
     /// A checkpoint is complete: tells all operators, head first.
@@ -174,12 +188,20 @@ impl OperatorChain {
         self.operators.iter_mut().try_for_each(|(_, operator)| operator.notify_complete(checkpoint_id))
     }
 
-    /// The input has ended: each operator, head first, emits what it held back.
+    /// The input has ended: each operator, head first, emits what it held back; one that did so before the checkpoint
+    /// that it was restored from has nothing to say any more.
     ///
     /// # Errors
     /// The first error of an operator.
     pub fn finish(&mut self, out: &mut Vec<ChainOutput>) -> Result<()> {
-        self.for_each_then_rest(out, |operator| operator.finish())
+        for index in 0..self.operators.len() {
+            if std::mem::replace(&mut self.end_of_input[index], EndOfInput::Handled) == EndOfInput::Handled {
+                continue;
+            }
+            let emitted = self.operators[index].1.finish()?;
+            self.hand_on(index, emitted, out)?;
+        }
+        Ok(())
     }
 }
 

@@ -21,8 +21,8 @@ pub use key::{Key, KeyHasher};
 pub use key_group::{InvalidMaxParallelism, KeyGroupRange, KeyGroups, ParallelInstance};
 pub use key_selector::{KeyRef, KeySelector};
 pub use snapshot::{
-    AsyncKeyedSnapshot, AsyncSnapshot, BroadcastEntries, KeyGroupEntries, KeyedEntry, KeyedSnapshot, ListMode,
-    ListSnapshot, OperatorSnapshot, StateKind, StateMeta, StateSnapshot, TimeToLive,
+    AsyncKeyedSnapshot, AsyncSnapshot, BroadcastEntries, EndOfInput, KeyGroupEntries, KeyedEntry, KeyedSnapshot,
+    ListMode, ListSnapshot, OperatorSnapshot, StateKind, StateMeta, StateSnapshot, TimeToLive,
 };
 pub use time_to_live::{
     CleanupRun, Expiring, Expiry, IncrementalCleanup, StateTtlConfig, TtlCleanup, TtlUpdate, TtlValue, TtlVisibility,

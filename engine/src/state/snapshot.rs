@@ -129,6 +129,21 @@ pub struct OperatorSnapshot {
     pub raw_keyed: BTreeMap<u16, Vec<u8>>,
     /// Broadcast state by name: encoded keys and values, sorted. It is the same in every subtask.
     pub broadcast: BTreeMap<String, BroadcastEntries>,
+    /// Whether the operator had been told that its input has ended, and had emitted what it held back.
+    pub end_of_input: EndOfInput,
+}
+
+/// Whether an operator was told that its input has ended.
+///
+/// The end of the input has an effect once: an operator that is restored from after it is not told again, or what it
+/// emitted would come twice (FLINK-25920, with which the end of a job was committed again).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum EndOfInput {
+    /// It was not.
+    #[default]
+    Pending,
+    /// It was.
+    Handled,
 }
 
 /// The second half of a snapshot: everything that needs not hold up records, such as encoding.

@@ -307,3 +307,58 @@ fn the_head_has_two_inputs_and_knows_the_processing_time() {
     chain.process(Input::Second, AnyBatch::new(vec![record("b".to_owned(), 6)]), &mut out).unwrap();
     assert_eq!(texts::<String>(out), [r#""1 at 0" at 5"#, r#""b at 7" at 6"#]);
 }
+
+/// Holds back the last record until there is no other.
+struct LastAtTheEnd {
+    held: Option<StreamRecord<u8>>,
+}
+
+impl Operator for LastAtTheEnd {
+    type In = u8;
+    type Out = u8;
+
+    fn process(&mut self, batch: Batch<u8>, out: &mut Collector<u8>) -> Result<()> {
+        for record in batch {
+            if let Some(before) = self.held.replace(record) {
+                out.collect(before);
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, out: &mut Collector<u8>) -> Result<()> {
+        // It does not care whether it said so before: that is the chain's business.
+        out.collect(self.held.clone().unwrap_or_else(|| record(99, 0)));
+        Ok(())
+    }
+}
+
+#[test]
+fn an_operator_that_was_restored_from_after_its_end_does_not_end_again() {
+    let start = |restored| opened(vec![("hold", erase(LastAtTheEnd { held: None }))], restored);
+    let kept = |chain: &mut OperatorChain| -> BTreeMap<OperatorUid, OperatorSnapshot> {
+        let parts = chain.snapshot(CheckpointId(1)).unwrap();
+        parts.into_iter().map(|(uid, part)| (uid, part().unwrap())).collect()
+    };
+    let emitted = |out: Vec<ChainOutput>| -> usize {
+        let records = |output: &ChainOutput| match output {
+            ChainOutput::Batch(batch) => batch.len(),
+            ChainOutput::Side { .. } | ChainOutput::Watermark(_) => 0,
+        };
+        out.iter().map(records).sum()
+    };
+    let mut chain = start(BTreeMap::new());
+    let mut out = Vec::new();
+    chain.process(Input::First, AnyBatch::new(vec![record(1_u8, 5)]), &mut out).unwrap();
+    let before_the_end = kept(&mut chain);
+    chain.finish(&mut out).unwrap();
+    assert_eq!(emitted(out), 1);
+    let after_the_end = kept(&mut chain);
+
+    for (restored, expected) in [(before_the_end, 1), (after_the_end, 0)] {
+        let mut chain = start(restored);
+        let mut out = Vec::new();
+        chain.finish(&mut out).unwrap();
+        assert_eq!(emitted(out), expected);
+    }
+}
