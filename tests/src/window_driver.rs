@@ -90,6 +90,7 @@ impl AggregateFunction<Event> for Sum {
 }
 
 /// Says the sum of the elements of a window.
+#[expect(clippy::ptr_arg, reason = "a window function gets the key as its type")]
 fn say<W: Window>(
     key: &String,
     context: &mut WindowContext<'_, String, W>,

@@ -52,7 +52,7 @@ impl Triggers {
     }
 
     fn open(&mut self, mut trigger: Box<dyn Trigger<(), u8, TimeWindow>>) {
-        trigger.open(&mut StateRegistry::new(&mut self.backend)).unwrap();
+        trigger.open(&mut StateRegistry::new(&mut self.backend)).expect("the vector can be played");
         self.trigger = trigger;
     }
 
@@ -62,7 +62,7 @@ impl Triggers {
         call: impl FnOnce(&mut Box<dyn Trigger<(), u8, TimeWindow>>, &mut TriggerContext<'_, u8, TimeWindow>) -> Result<T>,
     ) -> T {
         let mut context = TriggerContext::new(&mut self.backend, &mut self.timers, &KEY, window, self.processing_time);
-        call(&mut self.trigger, &mut context).unwrap()
+        call(&mut self.trigger, &mut context).expect("the vector can be played")
     }
 
     /// Fires all timers that are due; those that do not make the window fire are not mentioned.
@@ -125,7 +125,7 @@ impl Triggers {
         }
         let Some(expected) = step["expect"].as_object() else { return Ok(()) };
         let counts = serde_json::json!({
-            "state": self.backend.entry_count().unwrap(),
+            "state": self.backend.entry_count().expect("the vector can be played"),
             "event_timers": self.timers.len(TimeDomain::EventTime),
             "processing_timers": self.timers.len(TimeDomain::ProcessingTime),
         });

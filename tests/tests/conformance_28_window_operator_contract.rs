@@ -61,7 +61,7 @@ impl Run {
         let mut operator = WindowOperator::new(key, scripted.clone(), scripted.clone(), function)
             .with_allowed_lateness(Duration::from_millis(lateness))
             .with_late_side_output(Some(OutputTag::new("late")));
-        operator.open(&alone(Timestamp::MIN, Arc::new(NoObserver)), None).unwrap();
+        operator.open(&alone(Timestamp::MIN, Arc::new(NoObserver)), None).expect("the vector can be played");
         Self { domain, scripted, operator, out: Collector::default() }
     }
 
@@ -78,7 +78,7 @@ impl Run {
                 self.operator.advance_processing_time(to, &mut self.out)
             }
         }
-        .unwrap();
+        .expect("the vector can be played");
     }
 
     fn steps(&mut self, vector: &Value) -> Result<(), String> {
@@ -208,7 +208,8 @@ struct Counts {
 
 /// What is in a snapshot of the operator.
 fn counts(operator: &mut impl Operator) -> Counts {
-    let snapshot = operator.snapshot(CheckpointId(1)).and_then(|snapshot| snapshot()).unwrap();
+    let snapshot =
+        operator.snapshot(CheckpointId(1)).and_then(|snapshot| snapshot()).expect("the vector can be played");
     let mut counts = Counts::default();
     for (name, state) in snapshot.keyed {
         let count = state.groups.values().map(Vec::len).sum::<usize>() as u64;
@@ -232,10 +233,13 @@ fn output_timestamp(vector: &Value) -> Result<(), String> {
     {
         let mut script = run.scripted.script();
         script.windows = vec![window(&vector["window"])];
-        script.emits = list(vector, "function_emits").iter().map(|text| text.as_str().unwrap().to_owned()).collect();
+        script.emits = list(vector, "function_emits")
+            .iter()
+            .map(|text| text.as_str().expect("the vector can be played").to_owned())
+            .collect();
         script.on_element = Value::from("FIRE");
     }
-    run.add(0, 0).unwrap();
+    run.add(0, 0).expect("the vector can be played");
     let emitted: Vec<_> =
         run.out.take().into_iter().map(|r| serde_json::json!({"value": r.value, "ts": r.timestamp.0})).collect();
     expect(vector, &emitted.as_slice(), &list(vector, "output"))
@@ -247,7 +251,7 @@ fn called_once() -> Result<(), String> {
     let mut run = Run::new(&Value::Null, TimeDomain::EventTime);
     run.scripted.script().windows = of_element.clone();
     for times in 1..=3 {
-        run.add(0, 0).unwrap();
+        run.add(0, 0).expect("the vector can be played");
         let script = run.scripted.script();
         expect(&Value::Null, &(script.assigned, script.elements.len()), &(times, 2 * times as usize))?;
         expect(&Value::Null, &script.elements[2 * (times as usize - 1)..].to_vec(), &of_element)?;
@@ -292,8 +296,10 @@ fn global_window(vector: &Value) -> Result<(), String> {
     let key: fn(&i64) -> i32 = |_| 0;
     let function = FullWindow::<_, String>::new(scripted);
     let mut operator = WindowOperator::new(key, GlobalWindows, DefaultTrigger::Never, function);
-    operator.open(&alone(Timestamp::MIN, Arc::new(NoObserver)), None).unwrap();
-    operator.process(vec![StreamRecord::new(0, Timestamp(0))], &mut Collector::default()).unwrap();
+    operator.open(&alone(Timestamp::MIN, Arc::new(NoObserver)), None).expect("the vector can be played");
+    operator
+        .process(vec![StreamRecord::new(0, Timestamp(0))], &mut Collector::default())
+        .expect("the vector can be played");
     let counts = counts(&mut operator);
     let step = &list(vector, "steps")[0];
     expect(step, &counts.state_entries, &number(step, "state_entries").unsigned_abs())?;

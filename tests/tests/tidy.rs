@@ -338,6 +338,10 @@ fn tests_and_scenarios_are_finished_never_ignored_and_wait_for_events() {
 /// Planted bugs that the whole laboratory cannot show, but a test near their site does: bug, why.
 const CAUGHT_NEARBY: &[(&str, &str)] = &[
     (
+        "end_of_input_handled_again_after_restore",
+        "no function of pipelines emits at the end of its input; operator/chain/tests.rs catches it",
+    ),
+    (
         "punctuated_watermark_before_its_record",
         "pipelines have no watermarks of the author's own; task/source/tests.rs catches it",
     ),

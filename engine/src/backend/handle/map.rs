@@ -18,13 +18,14 @@ use crate::{
 };
 
 type Id<UK, UV, N> = StateId<N, MapOf<UK, UV>>;
+type Ids<UK, UV, N> = Registered<Id<UK, UV, N>, Id<UK, TtlValue<UV>, N>>;
 
 /// A map per key.
 #[derive(Debug, Clone)]
 pub struct MapState<UK, UV, N = ()> {
     state: StateDescriptor,
     kept: Kept<UV>,
-    id: Registered<Id<UK, UV, N>, Id<UK, TtlValue<UV>, N>>,
+    id: Ids<UK, UV, N>,
 }
 
 impl<UK: Data + Ord, UV: Data, N: Namespace> MapState<UK, UV, N> {
