@@ -228,7 +228,7 @@ impl KeyedProcessFunction for Everything {
             self.list.update(context, vec![value])?;
         }
         self.map.put(context, value % 4, value)?;
-        if value % 5 == 0 {
+        if value.is_multiple_of(5) {
             self.map.clear(context)?;
         }
         let (sum, dashes) = (self.sum.get(context)?.unwrap(), self.dashes.get(context)?.unwrap());
@@ -256,7 +256,7 @@ fn everything() -> Vec<String> {
                 list = vec![value];
             }
             map.insert(value % 4, value);
-            if value % 5 == 0 {
+            if value.is_multiple_of(5) {
                 map.clear();
             }
             let entries: Vec<_> = map.iter().map(|(user_key, value)| (*user_key, *value)).collect();

@@ -150,8 +150,10 @@ impl KeyedProcessFunction for MapStateAverage {
     }
 }
 
+type CountAndSum = (u64, f64);
+
 /// Count and sum of two groups of readings.
-fn add_up(sum: &mut (u64, f64), next: (u64, f64)) {
+fn add_up(sum: &mut CountAndSum, next: CountAndSum) {
     sum.0 += next.0;
     sum.1 += next.1;
 }
@@ -161,7 +163,7 @@ fn add_up(sum: &mut (u64, f64), next: (u64, f64)) {
 /// The tutorial counts in a field of the function, which all keys share and no checkpoint holds.
 #[derive(Clone)]
 pub struct ReducingStateAverage {
-    count_and_sum: ReducingState<(u64, f64), fn(&mut (u64, f64), (u64, f64))>,
+    count_and_sum: ReducingState<CountAndSum, fn(&mut CountAndSum, CountAndSum)>,
 }
 
 impl ReducingStateAverage {

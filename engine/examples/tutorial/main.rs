@@ -16,8 +16,11 @@ mod word_count;
 
 use harness::Printed;
 
+/// Runs a program and says what it prints.
+type Run = fn() -> tidegate::Result<Vec<Printed>>;
+
 /// The programs by name, with the section of the tutorial.
-const PROGRAMS: &[(&str, &str, fn() -> tidegate::Result<Vec<Printed>>)] = &[
+const PROGRAMS: &[(&str, &str, Run)] = &[
     ("word-count", "1.1: a running count of words", word_count::printed),
     ("value-state", "1.3.1: an average in ValueState", averages::value_state_printed),
     ("list-state", "1.3.2: an average in ListState", averages::list_state_printed),

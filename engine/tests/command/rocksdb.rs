@@ -16,7 +16,7 @@ const KILLS: u32 = 4;
 /// The flights pipeline with its state in RocksDB; the path of the pipeline.
 fn in_rocksdb(workspace: &Workspace, flights: Flights) -> String {
     let pipeline = workspace.flights(flights);
-    let text = fs::read_to_string(&pipeline).unwrap();
+    let text = fs::read_to_string(&pipeline).expect("the pipeline was written");
     let options =
         format!("[config]\n\"state.backend\" = \"rocksdb\"\n\"io.tmp.dirs\" = \"{}\"\n", workspace.text("local"));
     assert_eq!(text.matches("[config]\n").count(), 1);
@@ -24,7 +24,7 @@ fn in_rocksdb(workspace: &Workspace, flights: Flights) -> String {
 }
 
 fn working_directories(workspace: &Workspace) -> usize {
-    fs::read_dir(workspace.path("local/tidegate-rocksdb")).unwrap().count()
+    fs::read_dir(workspace.path("local/tidegate-rocksdb")).expect("the databases lie there").count()
 }
 
 #[test]
