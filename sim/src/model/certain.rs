@@ -250,8 +250,8 @@ fn time_of(text: &str) -> String {
 mod tests {
     use tidegate::{
         pipeline::{
-            AtScriptEnd, Field, FieldType, FileSink, Format, Operation, Pipeline, ProcessOperation, ScriptSource,
-            ScriptStep, Sink, SinkKind, Source, SourceKind, Stage, StateTtl, TimerPattern, WindowBounds,
+            AtScriptEnd, Checkpoint, Field, FieldType, FileSink, Format, Operation, Pipeline, ProcessOperation,
+            ScriptSource, ScriptStep, Sink, SinkKind, Source, SourceKind, Stage, StateTtl, TimerPattern, WindowBounds,
             WindowOperation,
         },
         row,
@@ -266,6 +266,7 @@ mod tests {
         let script = ScriptSource { at_end: AtScriptEnd::Drain, ..ScriptSource::new(columns, steps) };
         let sink = SinkKind::File(FileSink::new("/out", Format::Csv));
         let pipeline = Pipeline::new("certain")
+            .with_checkpoint(Checkpoint::every(Duration::from_secs(1)))
             .source(Source::new("script", SourceKind::Script(script)))
             .stage(Stage::new("stage", "script", operation))
             .sink(Sink::new("sink", "stage", sink));

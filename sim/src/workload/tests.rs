@@ -1,3 +1,5 @@
+//! What is drawn: every kind, always a pipeline that has a model, and readable from a capsule.
+
 use std::collections::BTreeSet;
 
 use super::*;

@@ -61,22 +61,22 @@ pub(super) fn assign(assigner: &Assigner, dynamic_gap_ms: Option<i64>, time_ms: 
         Assigner::Tumbling { size, offset } => {
             let size_ms = millis(*size);
             let start_ms = last_start(time_ms, millis(*offset), size_ms);
-            vec![Pane::time(start_ms, start_ms + size_ms)]
+            vec![Pane::time(start_ms, start_ms.saturating_add(size_ms))]
         }
         Assigner::Sliding { size, slide, offset } => {
             let (size_ms, slide_ms) = (millis(*size), millis(*slide));
             let mut panes = Vec::new();
             let mut start_ms = last_start(time_ms, millis(*offset), slide_ms);
-            while start_ms + size_ms > time_ms {
-                panes.push(Pane::time(start_ms, start_ms + size_ms));
+            while start_ms > time_ms.saturating_sub(size_ms) {
+                panes.push(Pane::time(start_ms, start_ms.saturating_add(size_ms)));
                 start_ms -= slide_ms;
             }
             panes
         }
-        Assigner::Session { gap } => vec![Pane::time(time_ms, time_ms + millis(*gap))],
+        Assigner::Session { gap } => vec![Pane::time(time_ms, time_ms.saturating_add(millis(*gap)))],
         Assigner::DynamicSession { .. } => {
             let gap_ms = dynamic_gap_ms.expect("a dynamic session has the gap of the record");
-            vec![Pane::time(time_ms, time_ms + gap_ms)]
+            vec![Pane::time(time_ms, time_ms.saturating_add(gap_ms))]
         }
         Assigner::Global | Assigner::Count { .. } => vec![Pane::Global],
     }
