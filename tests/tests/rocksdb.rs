@@ -4,12 +4,10 @@
 //! alone, so that a run repeats itself to the last fact.
 #![cfg(feature = "rocksdb")]
 
-use std::collections::BTreeMap;
-
 use tidegate_sim::{
     run::{Verdict, run},
     scenario::Plan,
-    trace::{Keep, TraceHash},
+    trace::Keep,
     workload::Backend,
     zoo::hunt,
 };
@@ -27,19 +25,21 @@ fn plans() -> impl Iterator<Item = Plan> {
 #[test]
 fn runs_with_state_in_rocksdb_hold_and_repeat_themselves_on_another_thread() {
     let plans: Vec<Plan> = plans().collect();
-    let hashes = || -> BTreeMap<u64, TraceHash> {
-        let results = plans.iter().map(|plan| (plan, run(plan, Keep::Hash)));
-        let checked = results.map(|(plan, result)| {
-            assert_ne!(result.verdict(), Verdict::Violated, "{}: {:?}", plan.scenario, result.violations);
-            (plan.seed, result.hash)
-        });
-        checked.collect()
-    };
+    let runs = || plans.iter().map(|plan| run(plan, Keep::Lines)).collect::<Vec<_>>();
     let (first, again) = std::thread::scope(|scope| {
-        let (first, again) = (scope.spawn(hashes), scope.spawn(hashes));
-        (first.join().expect("no run is violated"), again.join().expect("no run is violated"))
+        let (first, again) = (scope.spawn(runs), scope.spawn(runs));
+        (first.join().expect("no run panics"), again.join().expect("no run panics"))
     });
-    assert_eq!(first, again);
+    for ((plan, first), again) in plans.iter().zip(first).zip(again) {
+        let name = format!("{} with seed {}", plan.scenario, plan.seed);
+        assert_ne!(first.verdict(), Verdict::Violated, "{name}: {:?}", first.violations);
+        let differs = first.lines.iter().zip(&again.lines).position(|(first, again)| first != again);
+        if let Some(at) = differs {
+            let before = &first.lines[at.saturating_sub(5)..at];
+            panic!("{name} is not repeated, after {before:#?}:\n{}\n{}", first.lines[at], again.lines[at]);
+        }
+        assert_eq!((first.lines.len(), first.hash), (again.lines.len(), again.hash), "{name}");
+    }
 }
 
 #[test]

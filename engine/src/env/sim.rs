@@ -3,7 +3,13 @@
 //! A run owns its thread. madsim's runtime must be the first user of randomness on it, and a seeded tokio shell
 //! around it seeds what tokio's channels draw; [`simulate`] does both in the only order that is repeatable.
 
-use std::{future::Future, io, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    future::Future,
+    io,
+    sync::{Arc, mpsc},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 
@@ -74,7 +80,26 @@ impl Abort for madsim::task::JoinHandle<()> {
     }
 }
 
+type HostCall = Box<dyn FnOnce() + Send>;
+
+thread_local! {
+    /// Leads from a run's thread to the thread that waits for the run.
+    static HOST_THREAD: RefCell<Option<mpsc::Sender<HostCall>>> = const { RefCell::new(None) };
+}
+
+/// Makes a call on the thread that waits for the run; here and now outside of a run.
+pub(super) fn on_host_clock<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> T {
+    let Some(host) = HOST_THREAD.with_borrow(Clone::clone) else { return call() };
+    let (answer, answered) = mpsc::sync_channel(1);
+    // The answer is awaited below, so neither channel is closed unless the call panicked.
+    let call = Box::new(move || drop(answer.send(call())));
+    assert!(host.send(call).is_ok(), "the thread that waits for the run is gone");
+    answered.recv().expect("a call on the host's clock does not panic")
+}
+
 /// Runs one simulation on a fresh thread and returns its result; `prepare` registers plugins on the runtime.
+///
+/// The calling thread, where the clock is the machine's, meanwhile makes the calls of [`super::on_host_clock`].
 ///
 /// # Errors
 /// The panic's message if the simulation panicked.
@@ -87,7 +112,9 @@ where
     T: Send + 'static,
     F: Future<Output = T> + 'static,
 {
+    let (host, calls) = mpsc::channel::<HostCall>();
     let thread = std::thread::Builder::new().name(format!("sim-{seed}")).spawn(move || {
+        HOST_THREAD.set(Some(host));
         let runtime = madsim::runtime::Runtime::with_seed_and_config(seed, madsim::Config::default());
         prepare(&runtime);
         let shell = tokio::runtime::Builder::new_current_thread()
@@ -97,8 +124,27 @@ where
         shell.block_on(tokio::task::unconstrained(async move { runtime.block_on(main()) }))
     });
     let thread = thread.map_err(|error| format!("cannot start the run's thread: {error}"))?;
+    // Ends when the run's thread has ended, and its half of the channel with it.
+    calls.into_iter().for_each(|call| call());
     thread.join().map_err(|payload| match payload.downcast::<String>() {
         Ok(message) => *message,
         Err(payload) => payload.downcast_ref::<&str>().copied().unwrap_or("panic without a message").to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "which clock is read is what is tested")]
+    fn a_call_on_the_host_clock_is_made_on_the_thread_that_waits_for_the_run_and_sees_its_time() {
+        let before = std::time::SystemTime::now();
+        let look = || (std::thread::current().id(), std::time::SystemTime::now());
+        let run = simulate(1, |_| (), move || async move { (look(), super::super::on_host_clock(look)) });
+        let ((own, simulated), (host, real)) = run.unwrap();
+        assert_eq!(host, std::thread::current().id());
+        assert_ne!(host, own);
+        assert!(simulated < before && before <= real, "{simulated:?} {before:?} {real:?}");
+    }
 }

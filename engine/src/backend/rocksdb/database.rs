@@ -27,6 +27,7 @@ use super::{
 };
 use crate::{
     config::{BackgroundWork, RocksDbOptions},
+    env,
     error::{Error, ErrorKind, Result},
     planted,
     state::StateKind,
@@ -92,7 +93,13 @@ impl Database {
             .map_err(|(path, error)| failed(&path, "create its working directory", error))?;
         let options = options(configured.background_work);
         let path = directory.path().join("db");
-        let db = Db::open(&options, &path).map_err(|error| failed(&path, "open", error))?;
+        // All databases of a process share a timer on a thread of RocksDB. It refuses a task that lies before the one
+        // that it is at, and simulated time is years before the timer's.
+        let db = env::on_host_clock({
+            let (options, path) = (options.clone(), path.clone());
+            move || Db::open(&options, path)
+        });
+        let db = db.map_err(|error| failed(&path, "open", error))?;
         let mut write = WriteOptions::default();
         write.disable_wal(true);
         Ok(Self {
