@@ -134,5 +134,6 @@ fn options(file: &CaseFile, pipeline: &mut Pipeline) {
         config.insert("restart-strategy.fixed-delay.attempts".into(), attempts.to_string());
         config.insert("restart-strategy.fixed-delay.delay".into(), format!("{} ms", file.restart_delay_ms));
     }
+    config.insert("tidegate.restore-watermark".into(), file.restore_watermark.to_string());
     pipeline.config = config;
 }
