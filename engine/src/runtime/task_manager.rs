@@ -546,10 +546,10 @@ impl Wiring<'_> {
         }
     }
 
-    /// Room for everything that credit allows on one connection, and the greeting.
+    /// Room for everything that credit allows on one connection, the end of each channel, and the greeting.
     fn connection_queue(&self) -> usize {
         let channels: usize = self.local_tasks().map(|task| self.outputs_of(task).len()).sum::<usize>()
             + self.local_tasks().map(|task| self.program.graph.input_channels(task).len()).sum::<usize>();
-        channels * (self.credit() + 1) + 16
+        channels * (self.credit() + 2) + 16
     }
 }

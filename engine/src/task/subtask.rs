@@ -531,7 +531,9 @@ impl Subtask {
             sink.commit_without_checkpoint().await?;
         }
         self.close_sink().await?;
-        self.fact(Moment::After, Step::Finish, None).await
+        self.fact(Moment::After, Step::Finish, None).await?;
+        // Last of all: from here on the loss of this subtask's connections is no failure.
+        self.outputs.end_partitions().map_err(receiver_gone)
     }
 
     async fn close_sink(&mut self) -> Result<()> {
