@@ -74,6 +74,13 @@ impl Error {
         self
     }
 
+    /// Ends the calling subtask with this error, out of a function of which the signature knows no failure, as that of a
+    /// reduction. Nothing is printed, as it would be for a panic: what is caught at the edge of the subtask is this value.
+    #[cold]
+    pub(crate) fn end_subtask(self) -> ! {
+        std::panic::resume_unwind(Box::new(self))
+    }
+
     /// The same, when it is not known whether the call took effect.
     #[must_use]
     pub fn into_unknown(mut self) -> Self {

@@ -293,3 +293,6 @@ async fn next_event(later: &mut mpsc::Receiver<Later>, job_end: &mut mpsc::Recei
     })
     .await
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,61 +7,12 @@
 
 mod play;
 
-use std::collections::BTreeMap;
-
-use play::play;
+use play::{
+    play,
+    trace::{difference as difference_of_traces, looseness, trace_of},
+};
 use serde_json::Value;
 use tidegate::pipeline::Case;
-
-/// The trace of a run: for each subtask and side output what reached it, in order.
-type Trace = BTreeMap<(i64, String), Vec<Value>>;
-
-/// Which records may change places between two watermarks.
-#[derive(Clone, Copy, PartialEq)]
-enum Loose {
-    /// Those of one event time.
-    SameTime,
-    /// All: one timer, or one record, has results of several times, in the order of a heap or of a hash map.
-    All,
-}
-
-fn looseness(case: &Value) -> Loose {
-    let stages = case["stages"].to_string();
-    let loose = stages.contains("continuous_event_time") || stages.contains("interval_join");
-    if loose { Loose::All } else { Loose::SameTime }
-}
-
-fn trace_of(entries: impl IntoIterator<Item = Value>, loose: Loose) -> Trace {
-    let mut trace = Trace::new();
-    for mut entry in entries {
-        let fields = entry.as_object_mut().unwrap();
-        // Control events have no subtask.
-        let Some(subtask) = fields.remove("s") else { continue };
-        let out = fields.remove("out").map_or(String::new(), |out| out.as_str().unwrap().to_owned());
-        trace.entry((subtask.as_i64().unwrap(), out)).or_default().push(entry);
-    }
-    trace.values_mut().for_each(|entries| in_one_order(entries, loose));
-    trace
-}
-
-/// Gives records that may change places one order; if only those of one event time may, each time keeps its places.
-fn in_one_order(entries: &mut [Value], loose: Loose) {
-    for segment in entries.split_mut(|entry| entry.get("w").is_some()) {
-        if loose == Loose::All {
-            segment.sort_by_key(Value::to_string);
-            continue;
-        }
-        let mut by_time: BTreeMap<i64, Vec<Value>> = BTreeMap::new();
-        let times: Vec<i64> = segment.iter().map(|entry| entry["ts"].as_i64().unwrap()).collect();
-        for (time, entry) in times.iter().zip(segment.iter()) {
-            by_time.entry(*time).or_default().push(entry.clone());
-        }
-        by_time.values_mut().for_each(|entries| entries.sort_by_key(|entry| std::cmp::Reverse(entry.to_string())));
-        for (time, entry) in times.iter().zip(segment.iter_mut()) {
-            *entry = by_time.get_mut(time).unwrap().pop().unwrap();
-        }
-    }
-}
 
 /// What is different between the records that became visible, in any order.
 fn difference_of_committed(committed: &Value, lines: &[String]) -> Option<String> {
@@ -112,20 +63,7 @@ fn difference(line: &str, backend: &str) -> (String, Option<String>) {
     let loose = looseness(&value["case"]);
     let found = trace_of(lines.iter().map(|line| serde_json::from_str(line).unwrap()), loose);
     let expected = trace_of(flink["trace"].as_array().unwrap().iter().cloned(), loose);
-    for key in expected.keys().chain(found.keys()) {
-        let nothing = Vec::new();
-        let (expected, found) = (expected.get(key).unwrap_or(&nothing), found.get(key).unwrap_or(&nothing));
-        let first = (0..expected.len().max(found.len())).find(|index| expected.get(*index) != found.get(*index));
-        if let Some(index) = first {
-            let show = |entries: &[Value]| {
-                let shown: Vec<String> = entries.iter().skip(index).take(3).map(Value::to_string).collect();
-                shown.join(" ")
-            };
-            let (expected, found) = (show(expected), show(found));
-            return (name, Some(format!("{key:?} at {index}\n    Flink {expected}\n    here  {found}")));
-        }
-    }
-    (name, None)
+    (name, difference_of_traces(&expected, &found, "Flink"))
 }
 
 /// Sessions that merge keep the contents of the smallest first. Flink takes any, by the order of a hash set, and other ones

@@ -2,7 +2,7 @@
 //!
 //! An operation is chained to the one before it if records go from subtask to subtask of the same number, both
 //! have the same parallelism, and nobody else reads the main output of that one (Flink `StreamingJobGraphGenerator`). Who
-//! reads a side output, or has two inputs, begins a task of its own.
+//! reads a side output, has two inputs or makes new watermarks, begins a task of its own.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -15,8 +15,8 @@ use crate::{
     record::BatchDecoder,
     state::KeyGroups,
     task::{
-        EdgeCode, EdgeOutput, HeadCode, Program, SinkFactory, SourceFactory, VertexCode,
-        partitioner::PartitionerFactory, program::OperatorFactory,
+        EdgeCode, EdgeOutput, HeadCode, Program, SinkFactory, SourceFactory, TimestampsAndWatermarksFactory,
+        VertexCode, partitioner::PartitionerFactory, program::OperatorFactory,
     },
 };
 
@@ -24,6 +24,7 @@ use crate::{
 pub(super) enum Code {
     Source(SourceFactory),
     Operator(OperatorFactory),
+    TimestampsAndWatermarks(TimestampsAndWatermarksFactory),
     Sink(SinkFactory),
 }
 
@@ -42,8 +43,12 @@ pub(super) struct Connection {
 /// Who gets a record.
 #[derive(Clone)]
 pub(super) enum Shipping {
-    /// The subtask of the same number.
+    /// As the author left it: to the subtask of the same number if both ends have the same parallelism, else in turn.
+    Default { forward: PartitionerFactory, rebalance: PartitionerFactory },
+    /// The subtask of the same number; both ends have the same parallelism.
     Forward(PartitionerFactory),
+    /// Neighbours among the subtasks, as the partitioner says.
+    Rescale(PartitionerFactory),
     /// Any, as the partitioner says.
     AllToAll(PartitionerFactory),
 }
@@ -60,6 +65,8 @@ pub(super) struct Operation {
 /// The operations of a job; each comes after those that feed it.
 #[derive(Default)]
 pub(super) struct Builder {
+    /// The job's, which an operation has unless the author says otherwise.
+    pub parallelism: u32,
     pub operations: Vec<Operation>,
     /// The first thing that the author asked for and that cannot be; `build` says so.
     pub refused: Option<Error>,
@@ -73,8 +80,18 @@ impl Builder {
 
     /// Whether `index` runs in the task of its only input.
     fn chained_to(&self, index: usize) -> Option<usize> {
-        let [Connection { from, side_output: None, input: Input::First, shipping: Shipping::Forward(_), .. }] =
-            self.operations[index].inputs.as_slice()
+        if matches!(self.operations[index].code, Code::TimestampsAndWatermarks(_)) {
+            return None;
+        }
+        let [
+            Connection {
+                from,
+                side_output: None,
+                input: Input::First,
+                shipping: Shipping::Default { .. } | Shipping::Forward(_),
+                ..
+            },
+        ] = self.operations[index].inputs.as_slice()
         else {
             return None;
         };
@@ -158,6 +175,7 @@ impl Translation {
         described.operators.push(uid.clone());
         match operation.code {
             Code::Source(factory) => code.head = HeadCode::Source(uid, factory),
+            Code::TimestampsAndWatermarks(factory) => code.head = HeadCode::TimestampsAndWatermarks(uid, factory),
             Code::Operator(factory) => {
                 self.place_of[index] = Some(code.operators.len());
                 code.operators.push((uid, factory));
@@ -186,15 +204,21 @@ impl Translation {
     fn connect(&mut self, input: &Connection, to: VertexId, parallelism: u32) -> Result<()> {
         let from = self.graph.vertices[self.vertex_of[input.from]].clone();
         let (distribution, partitioner) = match &input.shipping {
-            // Between different parallelisms "the same subtask" means nothing: records are dealt out in turn.
-            Shipping::Forward(partitioner) if from.parallelism == parallelism => (Distribution::Pointwise, partitioner),
+            Shipping::Default { forward, .. } | Shipping::Forward(forward) if from.parallelism == parallelism => {
+                (Distribution::Pointwise, forward)
+            }
+            // Between different parallelisms "the same subtask" means nothing.
+            Shipping::Default { rebalance, .. } => (Distribution::AllToAll, rebalance),
             Shipping::Forward(_) => {
                 return Err(Error::new(
                     ErrorKind::Configuration,
                     format!("{} and the operator behind it have different parallelism", from.name),
                 )
-                .with_hint("put rebalance() or key_by() between them"));
+                .with_hint(
+                    "forward() is between equal ones; leave it out, or put rebalance() or rescale() in its place",
+                ));
             }
+            Shipping::Rescale(partitioner) => (Distribution::Pointwise, partitioner),
             Shipping::AllToAll(partitioner) => (Distribution::AllToAll, partitioner),
         };
         let output = match &input.side_output {

@@ -56,8 +56,9 @@ where
     where
         G: WindowAssigner<Tagged<A, B>> + Clone + Sync,
     {
-        let first = self.first.map(Tagged::<A, B>::First);
-        let second = self.second.map(Tagged::<A, B>::Second);
+        // Each record is tagged where it comes from.
+        let first = self.first.map(Tagged::<A, B>::First).set_parallelism(self.first.parallelism());
+        let second = self.second.map(Tagged::<A, B>::Second).set_parallelism(self.second.parallelism());
         WindowedCoGroup { tagged: first.union(&[&second]).key_by_selector(self.keys.clone()), assigner }
     }
 }

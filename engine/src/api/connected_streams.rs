@@ -29,8 +29,7 @@ impl<T: Data, U: Data> ConnectedStreams<T, U> {
         Self { first, second }
     }
 
-    /// Appends an operator with two inputs; `make` is called once per subtask and attempt. Its parallelism is the larger
-    /// of the two streams'.
+    /// Appends an operator with two inputs; `make` is called once per subtask and attempt.
     pub fn transform<O>(&self, name: &str, make: impl Fn() -> O + Send + Sync + 'static) -> DataStream<O::Out>
     where
         O: TwoInputOperator<First = T, Second = U>,
@@ -39,7 +38,7 @@ impl<T: Data, U: Data> ConnectedStreams<T, U> {
         let operation = Operation {
             name: name.to_owned(),
             uid: None,
-            parallelism: self.first.parallelism().max(self.second.parallelism()),
+            parallelism: self.first.builder.borrow().parallelism.max(1),
             code: Code::Operator(Arc::new(move || erase_two_input(make()))),
             inputs: self.first.inputs.iter().cloned().chain(second).collect(),
         };

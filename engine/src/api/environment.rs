@@ -24,7 +24,8 @@ pub struct StreamEnvironment {
 impl StreamEnvironment {
     /// An empty job.
     pub fn new(config: JobConfig) -> Self {
-        Self { config, builder: Rc::default() }
+        let builder = Builder { parallelism: config.parallelism, ..Builder::default() };
+        Self { config, builder: Rc::new(RefCell::new(builder)) }
     }
 
     /// The job's options.

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     codec::Data,
     connector::{PlainSink, TwoPhaseCommitSink},
-    error::Result,
+    error::{Error, ErrorKind, Result},
     operator::{FilterOperator, FlatMapOperator, Input, MapOperator, Operator, OutputTag, TimestampedCollector, erase},
     record::decode_batch,
     state::{Key, KeySelector},
@@ -18,6 +18,7 @@ use crate::{
         self, SinkFactory,
         partitioner::{self, PartitionerFactory},
     },
+    time::WatermarkStrategy,
 };
 
 /// A stream of records of one type (Flink `DataStream`).
@@ -41,7 +42,8 @@ impl<T: Data> DataStream<T> {
         Self { builder, inputs, node, record: PhantomData }
     }
 
-    pub(super) fn parallelism(&self) -> u32 {
+    /// How many subtasks the last operation has.
+    pub fn parallelism(&self) -> u32 {
         self.builder.borrow().operations[self.node].parallelism
     }
 
@@ -50,7 +52,7 @@ impl<T: Data> DataStream<T> {
         let operation = Operation {
             name: name.to_owned(),
             uid: None,
-            parallelism: self.parallelism(),
+            parallelism: self.builder.borrow().parallelism.max(1),
             code,
             inputs: self.inputs.clone(),
         };
@@ -84,6 +86,19 @@ impl<T: Data> DataStream<T> {
         self.transform("flat_map", move || FlatMapOperator::new(function.clone()))
     }
 
+    /// Gives the records new event times and makes watermarks of its own (Flink `assignTimestampsAndWatermarks`), asked for
+    /// every `pipeline.auto-watermark-interval`. The watermarks of the input are dropped, except for the last one, at its
+    /// end. The result is a stream without a key.
+    pub fn assign_timestamps_and_watermarks(&self, strategy: WatermarkStrategy<T>) -> Self {
+        if strategy.alignment().is_some() {
+            let refused = Error::new(ErrorKind::Configuration, "only sources can be aligned by their watermarks")
+                .with_hint("give the strategy with the alignment to from_source()");
+            self.builder.borrow_mut().refused.get_or_insert(refused);
+        }
+        let code = Code::TimestampsAndWatermarks(task::timestamps_and_watermarks(strategy));
+        Self::of(self.builder.clone(), self.add("timestamps_and_watermarks", code))
+    }
+
     /// The records of all these streams; those of each keep their order.
     ///
     /// # Panics
@@ -113,9 +128,30 @@ impl<T: Data> DataStream<T> {
 
     /// The same records, sent where the partitioner says.
     fn shipped(&self, partitioner: &PartitionerFactory) -> Self {
-        let shipping = || Shipping::AllToAll(partitioner.clone());
-        let inputs = self.inputs.iter().map(|input| Connection { shipping: shipping(), ..input.clone() });
+        self.shipped_as(&Shipping::AllToAll(partitioner.clone()))
+    }
+
+    fn shipped_as(&self, shipping: &Shipping) -> Self {
+        let inputs = self.inputs.iter().map(|input| Connection { shipping: shipping.clone(), ..input.clone() });
         Self { inputs: inputs.collect(), ..self.clone() }
+    }
+
+    /// Sends each record to the subtask of the same number of the next operator, which must have the same parallelism.
+    pub fn forward(&self) -> Self {
+        self.shipped_as(&Shipping::Forward(partitioner::forward()))
+    }
+
+    /// Deals the records out in turn to a share of the subtasks of the next operator: those that are neighbours if both
+    /// ends are laid side by side. Fewer connections than [`rebalance`](Self::rebalance), and no balance between shares.
+    pub fn rescale(&self) -> Self {
+        self.shipped_as(&Shipping::Rescale(partitioner::rebalance::<T>()))
+    }
+
+    /// Sends each record to a subtask of the next operator drawn at random.
+    ///
+    /// After a restore a record may go elsewhere: behind it belongs only what does not depend on the subtask.
+    pub fn shuffle(&self) -> Self {
+        self.shipped(&partitioner::shuffle::<T>())
     }
 
     /// Deals the records out to the subtasks of the next operator in turn.
@@ -180,7 +216,7 @@ impl<T: Data> DataStream<T> {
         self
     }
 
-    /// Sets the number of subtasks of the last operation.
+    /// Sets the number of subtasks of the last operation; without this it is the job's.
     #[must_use]
     pub fn set_parallelism(self, parallelism: u32) -> Self {
         self.builder.borrow_mut().operations[self.node].parallelism = parallelism.max(1);
@@ -193,7 +229,7 @@ fn forward_from<T: Data>(node: usize) -> Connection {
         from: node,
         side_output: None,
         input: Input::First,
-        shipping: Shipping::Forward(partitioner::forward()),
+        shipping: Shipping::Default { forward: partitioner::forward(), rebalance: partitioner::rebalance::<T>() },
         decoder: decode_batch::<T>,
     }
 }
@@ -205,7 +241,7 @@ pub struct StreamSink {
 }
 
 impl StreamSink {
-    /// Sets the number of subtasks of the sink.
+    /// Sets the number of subtasks of the sink; without this it is the job's.
     pub fn set_parallelism(self, parallelism: u32) -> Self {
         self.builder.borrow_mut().operations[self.node].parallelism = parallelism.max(1);
         self

@@ -226,6 +226,8 @@ fn punctuated_watermarks_reach_the_operator_between_the_records() {
     assert_eq!(in_time.values(), [5, 10, 11, 20, 21]);
 }
 
+mod partition;
+
 type Event = (String, i64, i64);
 
 /// Events of a key, a number and a time.

@@ -8,7 +8,8 @@ use crate::id::{ChannelId, EdgeId, OperatorUid, SubtaskId, VertexId};
 /// How the subtasks at the two ends of an edge are connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Distribution {
-    /// Subtask i to subtask i; both ends have the same parallelism.
+    /// Subtask i to subtask i where both ends have the same parallelism; otherwise each subtask of the smaller end to an
+    /// equal share of the larger one's, neighbours to neighbours.
     Pointwise,
     /// Every subtask to every subtask.
     AllToAll,
@@ -83,22 +84,39 @@ impl JobGraph {
     pub fn input_channels(&self, subtask: SubtaskId) -> Vec<ChannelId> {
         self.inputs(subtask.vertex)
             .flat_map(|edge| {
-                let senders = match edge.distribution {
-                    Distribution::Pointwise => subtask.index..subtask.index + 1,
-                    Distribution::AllToAll => 0..self.vertex(edge.from).parallelism,
-                };
-                senders.map(|from| ChannelId { edge: edge.id, from, to: subtask.index })
+                let senders = 0..self.vertex(edge.from).parallelism;
+                let connected = senders.filter(|from| self.connects(edge, *from, subtask.index));
+                connected.map(|from| ChannelId { edge: edge.id, from, to: subtask.index })
             })
             .collect()
     }
 
     /// The channels out of a subtask over one edge, by receiving subtask.
     pub fn output_channels(&self, edge: &Edge, from: u32) -> Vec<ChannelId> {
-        let receivers = match edge.distribution {
-            Distribution::Pointwise => from..from + 1,
-            Distribution::AllToAll => 0..self.vertex(edge.to).parallelism,
-        };
+        let receivers = (0..self.vertex(edge.to).parallelism).filter(|to| self.connects(edge, from, *to));
         receivers.map(|to| ChannelId { edge: edge.id, from, to }).collect()
+    }
+
+    /// Whether an edge has a channel between two subtasks (Flink `EdgeManagerBuildUtil`).
+    fn connects(&self, edge: &Edge, from: u32, to: u32) -> bool {
+        let (senders, receivers) = (self.vertex(edge.from).parallelism, self.vertex(edge.to).parallelism);
+        /// The first of `all` that belongs to share `index` of `shares`, if each begins as early as it can.
+        fn early(index: u32, all: u32, shares: u32) -> u32 {
+            (u64::from(index) * u64::from(all) / u64::from(shares)) as u32
+        }
+        /// The same, if each begins as late as it can.
+        fn late(index: u32, all: u32, shares: u32) -> u32 {
+            (u64::from(index) * u64::from(all)).div_ceil(u64::from(shares)) as u32
+        }
+        match edge.distribution {
+            Distribution::AllToAll => true,
+            Distribution::Pointwise if senders >= receivers => {
+                (early(to, senders, receivers)..early(to + 1, senders, receivers)).contains(&from)
+            }
+            Distribution::Pointwise => {
+                (late(from, receivers, senders)..late(from + 1, receivers, senders)).contains(&to)
+            }
+        }
     }
 
     /// The slots that the job needs: a slot holds one subtask of each vertex (Flink's slot sharing).
@@ -119,5 +137,51 @@ impl JobGraph {
     /// The sending subtask of a channel.
     pub fn sender(&self, channel: ChannelId) -> SubtaskId {
         SubtaskId { vertex: self.edges[channel.edge.0 as usize].from, index: channel.from }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn graph(senders: u32, receivers: u32, distribution: Distribution) -> JobGraph {
+        let vertex =
+            |id, parallelism| Vertex { id: VertexId(id), name: id.to_string(), parallelism, operators: Vec::new() };
+        let edge = Edge { id: EdgeId(0), from: VertexId(0), to: VertexId(1), distribution };
+        JobGraph { vertices: vec![vertex(0, senders), vertex(1, receivers)], edges: vec![edge], max_parallelism: 128 }
+    }
+
+    /// The receivers of each sender.
+    fn receivers(graph: &JobGraph) -> Vec<Vec<u32>> {
+        let of = |from| graph.output_channels(&graph.edges[0], from).iter().map(|channel| channel.to).collect();
+        (0..graph.vertices[0].parallelism).map(of).collect()
+    }
+
+    #[test]
+    fn pointwise_neighbours_share_what_there_is_more_of() {
+        let of = |senders, to| receivers(&graph(senders, to, Distribution::Pointwise));
+        assert_eq!(of(3, 3), [[0], [1], [2]]);
+        assert_eq!(of(2, 4), [[0, 1], [2, 3]]);
+        assert_eq!(of(4, 2), [[0], [0], [1], [1]]);
+        assert_eq!(of(2, 3), [vec![0, 1], vec![2]]);
+        assert_eq!(of(3, 2), [[0], [1], [1]]);
+        assert_eq!(receivers(&graph(2, 3, Distribution::AllToAll)), [[0, 1, 2], [0, 1, 2]]);
+    }
+
+    #[test]
+    fn both_ends_see_the_same_channels_and_nobody_is_left_out() {
+        for (senders, to) in (1..9).flat_map(|senders| (1..9).map(move |to| (senders, to))) {
+            let graph = graph(senders, to, Distribution::Pointwise);
+            let mut sent: Vec<ChannelId> =
+                (0..senders).flat_map(|from| graph.output_channels(&graph.edges[0], from)).collect();
+            let received = (0..to).flat_map(|index| graph.input_channels(SubtaskId { vertex: VertexId(1), index }));
+            let mut received: Vec<ChannelId> = received.collect();
+            sent.sort();
+            received.sort();
+            assert_eq!(sent, received, "{senders} to {to}");
+            assert_eq!(sent.len() as u32, senders.max(to), "{senders} to {to}");
+            assert!((0..senders).all(|from| sent.iter().any(|channel| channel.from == from)), "{senders} to {to}");
+            assert!((0..to).all(|index| sent.iter().any(|channel| channel.to == index)), "{senders} to {to}");
+        }
     }
 }

@@ -362,8 +362,11 @@ impl ExecutionGraph {
             State::Restoring { placement }
             | State::Deploying { placement, .. }
             | State::Starting { placement, .. }
-            | State::Running { placement, .. }
-            | State::Finishing { placement, .. } => placement.values().any(|host| host == task_manager),
+            | State::Running { placement, .. } => placement.values().any(|host| host == task_manager),
+            // A task manager is not needed any more when all of its subtasks have finished.
+            State::Finishing { placement, missing } => {
+                missing.iter().any(|task| placement.get(task) == Some(task_manager))
+            }
             State::Waiting | State::Cancelling { .. } | State::BackingOff { .. } | State::Ended => false,
         };
         if hosts_tasks {

@@ -75,7 +75,7 @@ impl AggregateFunction<Row> for RowFold {
     }
 
     fn add(&self, accumulator: &mut Vec<Accumulator>, row: Row) {
-        let reduced = self.arguments.of(&row).unwrap_or_else(|error| panic!("{}", self.fold.failed(error)));
+        let reduced = self.arguments.of(&row).unwrap_or_else(|error| self.fold.failed(error).end_subtask());
         AggregateFunction::add(&self.fold, accumulator, reduced);
     }
 

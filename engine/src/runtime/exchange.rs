@@ -5,8 +5,11 @@
 //!    │ Hello{attempt} ───────────────────────► │ belongs to the attempt that runs here? else: closed
 //!    │ Element{channel} ─────────────────────► │ into the receiving subtask's mailbox
 //!    │ ◄────────────────────── Credit{channel} │ when the subtask took the element
+//!    │ Element{channel, EndOfPartition} ─────► │ the sending subtask has finished; this channel needs the connection no more
 //! ```
-//! When a connection ends, every subtask that used it fails: the attempt is over (Flink `NettyConnectionManager`).
+//! When a connection ends, every subtask that still needs it fails: the attempt is over (Flink `NettyConnectionManager`).
+//! A subtask that has ended takes neither elements nor credit; that concerns its own task manager only, which says how it
+//! ended, and not the other channels of the connection.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -19,7 +22,7 @@ use crate::{
     id::{Attempt, ChannelId},
     net::{DataMessage, FrameKind, WireElement},
     record::{BatchDecoder, StreamElement},
-    task::{CreditReturn, ElementWriter, Mailbox, TaskEvent},
+    task::{CreditReturn, ElementWriter, Mailbox, PostError, TaskEvent},
 };
 
 /// An input channel that a subtask here has.
@@ -58,7 +61,7 @@ pub(super) async fn serve(env: Env, stream: ByteStream, channels: Option<Arc<Att
         // The reading side notices when the connection is gone.
         let _ = write_messages(stream.writer, FrameKind::Data, queue).await;
     });
-    let mut seen: BTreeMap<ChannelId, Receiver> = BTreeMap::new();
+    let mut seen: BTreeMap<ChannelId, (Receiver, Progress)> = BTreeMap::new();
     let reason = loop {
         let (channel, element) = match reader.next::<DataMessage>().await {
             Ok(DataMessage::Element { channel, element }) => (channel, element),
@@ -66,24 +69,58 @@ pub(super) async fn serve(env: Env, stream: ByteStream, channels: Option<Arc<Att
             Err(reason) => break reason,
         };
         let Some(receiver) = channels.receivers.get(&channel) else { break format!("no channel {channel} here") };
-        if let Entry::Vacant(first) = seen.entry(channel) {
-            let credit_return = CreditReturn::Remote { connection: credits.clone(), channel };
-            let connected = TaskEvent::InputConnected { channel: receiver.channel, credit_return };
-            if receiver.mailbox.post(connected).is_err() {
-                break "the receiving subtask is gone".into();
+        let progress = match seen.entry(channel) {
+            Entry::Occupied(entry) => &mut entry.into_mut().1,
+            Entry::Vacant(first) => {
+                let credit_return = CreditReturn::Remote { connection: credits.clone(), channel };
+                let connected = TaskEvent::InputConnected { channel: receiver.channel, credit_return };
+                if let Err(refused) = receiver.mailbox.post(connected) {
+                    break refused.to_string();
+                }
+                &mut first.insert((receiver.clone(), Progress::Data)).1
             }
-            first.insert(receiver.clone());
-        }
+        };
         let element = match into_element(element, receiver.decoder) {
             Ok(element) => element,
             Err(reason) => break reason,
         };
-        if receiver.mailbox.post(TaskEvent::Element { channel: receiver.channel, element }).is_err() {
-            break "the receiving subtask is gone".into();
+        progress.advance(&element);
+        match receiver.mailbox.post(TaskEvent::Element { channel: receiver.channel, element }) {
+            Ok(()) => {}
+            // It may have finished before its senders: it waits for nothing after the end of the data.
+            Err(PostError::Ended) if *progress != Progress::Data => {}
+            Err(refused) => break refused.to_string(),
         }
     };
-    for receiver in seen.into_values() {
-        let _ = receiver.mailbox.post(TaskEvent::ConnectionLost { reason: reason.clone() });
+    for (receiver, progress) in seen.into_values() {
+        if progress != Progress::Ended {
+            let _ = receiver.mailbox.post(TaskEvent::ConnectionLost { reason: reason.clone() });
+        }
+    }
+}
+
+/// What a channel has delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// Records may come.
+    Data,
+    /// Barriers may come.
+    EndOfData,
+    /// Everything.
+    Ended,
+}
+
+impl Progress {
+    fn advance(&mut self, element: &StreamElement) {
+        match element {
+            StreamElement::EndOfData(_) => *self = Self::EndOfData,
+            StreamElement::EndOfPartition => *self = Self::Ended,
+            StreamElement::Batch(_)
+            | StreamElement::Watermark(_)
+            | StreamElement::Status(_)
+            | StreamElement::Barrier(_)
+            | StreamElement::CancelMarker(_) => {}
+        }
     }
 }
 
@@ -145,8 +182,10 @@ async fn run_sender(
         match reader.next::<DataMessage>().await {
             Ok(DataMessage::Credit { channel, credit }) => {
                 let Some(sender) = senders.get(&channel) else { return format!("no channel {channel} here") };
-                if sender.mailbox.post(TaskEvent::Credit { output: sender.output, credit }).is_err() {
-                    return "the sending subtask is gone".into();
+                match sender.mailbox.post(TaskEvent::Credit { output: sender.output, credit }) {
+                    // Credit for the last elements of a subtask that has finished is of no use to anybody.
+                    Ok(()) | Err(PostError::Ended) => {}
+                    Err(refused @ PostError::Full) => return refused.to_string(),
                 }
             }
             Ok(other) => return format!("unexpected message {other:?}"),

@@ -25,7 +25,7 @@ use crate::{
     storage::SharedFileSystem,
     task::{
         CreditReturn, ElementWriter, Mailbox, Program, SubtaskSetup, TaskEnd, TaskEvent, TaskReport, mailbox,
-        output::Outputs, run_subtask,
+        output::Outputs, partitioner::PartitionerContext, run_subtask,
     },
     time::{AlignmentReport, Timestamp},
 };
@@ -369,7 +369,7 @@ impl TaskManager {
             return Err(Error::new(ErrorKind::Unavailable, "tasks of an earlier attempt still run here"));
         }
         let program = self.setup.programs.program(&deployment.program)?;
-        let wiring = Wiring { program: &program, deployment: &deployment, own: &self.setup.id };
+        let wiring = Wiring { program: &program, deployment: &deployment, own: &self.setup.id, env: &self.setup.env };
         let mut tasks = BTreeMap::new();
         let mut waiting = Vec::new();
         for task in &deployment.tasks {
@@ -409,7 +409,8 @@ impl TaskManager {
 
     fn start(&mut self, attempt: Attempt) {
         let Some(job) = self.job.as_mut().filter(|job| job.attempt == attempt) else { return };
-        let wiring = Wiring { program: &job.program, deployment: &job.deployment, own: &self.setup.id };
+        let wiring =
+            Wiring { program: &job.program, deployment: &job.deployment, own: &self.setup.id, env: &self.setup.env };
         let queue = wiring.connection_queue();
         for (peer, senders) in wiring.senders(&job.tasks) {
             let address = job.deployment.data_addresses[&peer].clone();
@@ -456,6 +457,7 @@ struct Wiring<'a> {
     program: &'a Program,
     deployment: &'a Deployment,
     own: &'a TaskManagerId,
+    env: &'a Env,
 }
 
 impl Wiring<'_> {
@@ -485,7 +487,9 @@ impl Wiring<'_> {
         for edge in graph.outputs(subtask.vertex) {
             let channels = graph.output_channels(edge, subtask.index).len();
             let code = &self.program.edges[edge.id.0 as usize];
-            let partitioner = (code.partitioner)(channels, self.key_groups());
+            let context =
+                PartitionerContext { channels, key_groups: self.key_groups(), entropy: &|| self.env.entropy() };
+            let partitioner = (code.partitioner)(context);
             outputs.add_edge(code.output.clone(), partitioner, channels, self.credit() as u32);
             output_count += channels;
         }
@@ -546,10 +550,10 @@ impl Wiring<'_> {
         }
     }
 
-    /// Room for everything that credit allows on one connection, and the greeting.
+    /// Room for everything that credit allows on one connection, the end of each channel, and the greeting.
     fn connection_queue(&self) -> usize {
         let channels: usize = self.local_tasks().map(|task| self.outputs_of(task).len()).sum::<usize>()
             + self.local_tasks().map(|task| self.program.graph.input_channels(task).len()).sum::<usize>();
-        channels * (self.credit() + 1) + 16
+        channels * (self.credit() + 2) + 16
     }
 }

@@ -64,6 +64,10 @@ impl Subtask {
             parts.push((uid.clone(), sink.snapshot(checkpoint_id).await?));
         }
         parts.extend(self.chain.snapshot(checkpoint_id)?);
+        if let Some((uid, own)) = &self.own_watermarks {
+            let snapshot = own.snapshot();
+            parts.push((uid.clone(), Box::new(move || Ok(snapshot)) as AsyncSnapshot));
+        }
         if self.source.is_some() {
             self.fact(Moment::Before, Step::SourceSnapshot, Some(checkpoint_id)).await?;
         }

@@ -102,7 +102,7 @@ pub enum CreditReturn {
 /// The sending end of a mailbox.
 ///
 /// Elements and credit never find it full: the credit of a channel bounds both, and the mailbox is as large as the
-/// credits of all channels together, plus room for control events.
+/// credits of all channels together, plus room for the end of each and for control events.
 #[derive(Debug, Clone)]
 pub struct Mailbox(mpsc::Sender<TaskEvent>);
 
@@ -111,20 +111,29 @@ const CONTROL_EVENTS: usize = 256;
 
 /// A mailbox for a subtask with so many channels, in and out together.
 pub fn mailbox(channels: usize, credit: usize) -> (Mailbox, mpsc::Receiver<TaskEvent>) {
-    // Each channel may have its credit under way, and a connection event.
-    let (sender, receiver) = mpsc::channel(channels * (credit + 1) + CONTROL_EVENTS);
+    // Each channel may have its credit under way, its end, which costs none, and a connection event.
+    let (sender, receiver) = mpsc::channel(channels * (credit + 2) + CONTROL_EVENTS);
     (Mailbox(sender), receiver)
 }
 
-/// The subtask is gone, or does not take events any more.
+/// Why an event did not get into a mailbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the subtask takes no more events")]
-pub struct MailboxClosed;
+pub enum PostError {
+    /// The subtask has ended. How it ended is told by its task manager, and by nobody else.
+    #[error("the subtask has ended")]
+    Ended,
+    /// There is no room, which credit rules out.
+    #[error("the mailbox of the subtask is full")]
+    Full,
+}
 
 impl Mailbox {
     /// Puts an event into the mailbox, without waiting.
-    pub fn post(&self, event: TaskEvent) -> Result<(), MailboxClosed> {
-        self.0.try_send(event).map_err(|_| MailboxClosed)
+    pub fn post(&self, event: TaskEvent) -> Result<(), PostError> {
+        self.0.try_send(event).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => PostError::Full,
+            mpsc::error::TrySendError::Closed(_) => PostError::Ended,
+        })
     }
 }
 

@@ -14,9 +14,11 @@ mod restore;
 mod sink;
 mod source;
 mod subtask;
+mod watermarks;
 
-pub use mailbox::{CreditReturn, ElementWriter, Mailbox, TaskEnd, TaskEvent, TaskReport, mailbox};
+pub use mailbox::{CreditReturn, ElementWriter, Mailbox, PostError, TaskEnd, TaskEvent, TaskReport, mailbox};
 pub use program::{EdgeCode, EdgeOutput, HeadCode, Program, VertexCode};
 pub use sink::{ErasedSink, SinkFactory, checkpointed_sink, plain_sink, two_phase_commit_sink};
 pub use source::{ErasedSource, SourceFactory, SourceOutput, source};
 pub use subtask::{SubtaskSetup, run_subtask};
+pub use watermarks::{ErasedTimestampsAndWatermarks, TimestampsAndWatermarksFactory, timestamps_and_watermarks};

@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 
 use super::{
-    mailbox::{ElementWriter, TaskEvent},
+    mailbox::{ElementWriter, PostError, TaskEvent},
     partitioner::Partitioner,
     program::EdgeOutput,
 };
 use crate::{
+    env::channel::mpsc::error::TrySendError,
     net::DataMessage,
     record::{AnyBatch, StreamElement},
 };
@@ -22,6 +23,8 @@ pub struct Outputs {
     main: Vec<usize>,
     channels: Vec<OutputChannel>,
     queued: usize,
+    /// Only control elements come after it.
+    data_ended: bool,
     dealt: Vec<(usize, AnyBatch)>,
 }
 
@@ -45,7 +48,14 @@ pub struct ReceiverGone;
 impl Outputs {
     /// Outputs without any edge.
     pub fn new() -> Self {
-        Self { edges: Vec::new(), main: Vec::new(), channels: Vec::new(), queued: 0, dealt: Vec::new() }
+        Self {
+            edges: Vec::new(),
+            main: Vec::new(),
+            channels: Vec::new(),
+            queued: 0,
+            data_ended: false,
+            dealt: Vec::new(),
+        }
     }
 
     /// Adds an edge with its channels, each with its initial credit, not connected yet.
@@ -110,8 +120,26 @@ impl Outputs {
     }
 
     /// Sends a control element over every channel.
+    ///
+    /// A receiver that has ended after the end of the data is no error: it may have finished, told a moment earlier than
+    /// this subtask, and if it failed, its task manager says so.
     pub fn broadcast(&mut self, element: &StreamElement) -> Result<(), ReceiverGone> {
+        self.data_ended |= matches!(element, StreamElement::EndOfData(_));
         (0..self.channels.len()).try_for_each(|channel| self.push(channel, element.clone()))
+    }
+
+    /// Says over every channel that nothing will come any more, without waiting for credit: the subtask has finished.
+    ///
+    /// What has not left by now are barriers of checkpoints that nobody waits for.
+    pub fn end_partitions(&mut self) -> Result<(), ReceiverGone> {
+        self.queued = 0;
+        for channel in &mut self.channels {
+            channel.queue.clear();
+            if let Some(writer) = &channel.writer {
+                deliver(writer, StreamElement::EndOfPartition).or_else(|gone| gone.unless(self.data_ended))?;
+            }
+        }
+        Ok(())
     }
 
     fn push(&mut self, channel: usize, element: StreamElement) -> Result<(), ReceiverGone> {
@@ -127,7 +155,7 @@ impl Outputs {
         {
             *credit -= 1;
             self.queued -= 1;
-            deliver(writer, element)?;
+            deliver(writer, element).or_else(|gone| gone.unless(self.data_ended))?;
         }
         Ok(())
     }
@@ -139,14 +167,38 @@ impl Default for Outputs {
     }
 }
 
-fn deliver(writer: &ElementWriter, element: StreamElement) -> Result<(), ReceiverGone> {
+fn deliver(writer: &ElementWriter, element: StreamElement) -> Result<(), Undelivered> {
     match writer {
         ElementWriter::Local { mailbox, channel } => {
-            mailbox.post(TaskEvent::Element { channel: *channel, element }).map_err(|_| ReceiverGone)
+            mailbox.post(TaskEvent::Element { channel: *channel, element }).map_err(|refused| match refused {
+                PostError::Ended => Undelivered::Ended,
+                PostError::Full => Undelivered::Full,
+            })
         }
         ElementWriter::Remote { connection, channel } => {
             let message = DataMessage::Element { channel: *channel, element: element.into() };
-            connection.try_send(message).map_err(|_| ReceiverGone)
+            connection.try_send(message).map_err(|refused| match refused {
+                TrySendError::Closed(_) => Undelivered::Ended,
+                TrySendError::Full(_) => Undelivered::Full,
+            })
+        }
+    }
+}
+
+/// Why an element did not reach its receiver.
+enum Undelivered {
+    /// There is nobody any more.
+    Ended,
+    /// There is no room, which credit rules out.
+    Full,
+}
+
+impl Undelivered {
+    /// An error, unless the receiver was allowed to end.
+    fn unless(self, may_end: bool) -> Result<(), ReceiverGone> {
+        match self {
+            Self::Ended if may_end => Ok(()),
+            Self::Ended | Self::Full => Err(ReceiverGone),
         }
     }
 }

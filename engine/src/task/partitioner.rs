@@ -14,8 +14,19 @@ pub trait Partitioner: Send {
     fn partition(&mut self, batch: AnyBatch, out: &mut Vec<(usize, AnyBatch)>);
 }
 
-/// Makes the partitioner of an edge, given the number of its channels and of key groups.
-pub type PartitionerFactory = Arc<dyn Fn(usize, KeyGroups) -> Box<dyn Partitioner> + Send + Sync>;
+/// What the partitioner of an edge is made from, at one sending subtask.
+#[derive(Clone, Copy)]
+pub struct PartitionerContext<'a> {
+    /// The number of its channels.
+    pub channels: usize,
+    /// The number of key groups.
+    pub key_groups: KeyGroups,
+    /// Entropy of the world, for those that need it.
+    pub entropy: &'a dyn Fn() -> u64,
+}
+
+/// Makes the partitioner of an edge.
+pub type PartitionerFactory = Arc<dyn Fn(PartitionerContext<'_>) -> Box<dyn Partitioner> + Send + Sync>;
 
 /// Everything to the one channel.
 struct Forward;
@@ -28,7 +39,7 @@ impl Partitioner for Forward {
 
 /// Subtask i to subtask i.
 pub fn forward() -> PartitionerFactory {
-    Arc::new(|_channels, _key_groups| Box::new(Forward))
+    Arc::new(|_context| Box::new(Forward))
 }
 
 /// By the key group of a key.
@@ -59,7 +70,7 @@ impl<T: Data, S: KeySelector<T>> Partitioner for ByKey<T, S> {
 
 /// By the key group of the key that the selector finds in a record.
 pub fn by_key<T: Data>(selector: impl KeySelector<T> + Clone + Sync) -> PartitionerFactory {
-    Arc::new(move |channels, key_groups| {
+    Arc::new(move |PartitionerContext { channels, key_groups, .. }| {
         Box::new(ByKey { selector: selector.clone(), channels, key_groups, record: PhantomData })
     })
 }
@@ -84,7 +95,38 @@ impl<T: Data> Partitioner for Rebalance<T> {
 
 /// Record by record in turn to all channels.
 pub fn rebalance<T: Data>() -> PartitionerFactory {
-    Arc::new(|channels, _key_groups| Box::new(Rebalance::<T> { next: 0, channels, record: PhantomData }))
+    Arc::new(|context| Box::new(Rebalance::<T> { next: 0, channels: context.channels, record: PhantomData }))
+}
+
+/// Record by record wherever chance has it.
+struct Shuffle<T> {
+    state: u64,
+    channels: usize,
+    record: PhantomData<fn(T)>,
+}
+
+impl<T: Data> Partitioner for Shuffle<T> {
+    fn partition(&mut self, batch: AnyBatch, out: &mut Vec<(usize, AnyBatch)>) {
+        let mut dealt: Vec<Batch<T>> = (0..self.channels).map(|_| Vec::new()).collect();
+        for record in batch.into_typed::<T>() {
+            // splitmix64: the state walks through all numbers, and each is mixed well.
+            self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut mixed = self.state;
+            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            mixed ^= mixed >> 31;
+            dealt[((u128::from(mixed) * self.channels as u128) >> 64) as usize].push(record);
+        }
+        push_non_empty(dealt, out);
+    }
+}
+
+/// Each record to a channel drawn at random; the draws begin at a number that the world gives.
+pub fn shuffle<T: Data>() -> PartitionerFactory {
+    Arc::new(|context| {
+        let state = (context.entropy)();
+        Box::new(Shuffle::<T> { state, channels: context.channels, record: PhantomData })
+    })
 }
 
 /// Everything to every channel.
@@ -101,7 +143,7 @@ impl Partitioner for Broadcast {
 
 /// A copy of each record to every channel.
 pub fn broadcast() -> PartitionerFactory {
-    Arc::new(|channels, _key_groups| Box::new(Broadcast { channels }))
+    Arc::new(|context| Box::new(Broadcast { channels: context.channels }))
 }
 
 /// Everything to the first of all channels.
@@ -124,10 +166,15 @@ mod tests {
 
     /// What each of three channels gets of the numbers 1 and 2.
     fn dealt(factory: &PartitionerFactory) -> Vec<Vec<u8>> {
-        let mut partitioner = factory(3, KeyGroups::new(8).expect("a valid number of key groups"));
+        dealt_of(factory, &[1, 2], 17)
+    }
+
+    fn dealt_of(factory: &PartitionerFactory, numbers: &[u8], entropy: u64) -> Vec<Vec<u8>> {
+        let key_groups = KeyGroups::new(8).expect("a valid number of key groups");
+        let mut partitioner = factory(PartitionerContext { channels: 3, key_groups, entropy: &|| entropy });
         let mut out = Vec::new();
-        let batch = [1, 2].map(|number: u8| StreamRecord::new(number, Timestamp(0)));
-        partitioner.partition(AnyBatch::new(batch.to_vec()), &mut out);
+        let batch = numbers.iter().map(|number| StreamRecord::new(*number, Timestamp(0)));
+        partitioner.partition(AnyBatch::new(batch.collect()), &mut out);
         let mut channels = vec![Vec::new(); 3];
         for (channel, batch) in out {
             channels[channel].extend(batch.into_typed::<u8>().into_iter().map(|record| record.value));
@@ -140,5 +187,17 @@ mod tests {
         assert_eq!(dealt(&broadcast()), [[1, 2], [1, 2], [1, 2]]);
         assert_eq!(dealt(&global()), [vec![1, 2], vec![], vec![]]);
         assert_eq!(dealt(&rebalance::<u8>()), [vec![1], vec![2], vec![]]);
+    }
+
+    #[test]
+    fn a_shuffle_spreads_records_as_the_entropy_says() {
+        let numbers: Vec<u8> = (0..=255).collect();
+        let of = |entropy| dealt_of(&shuffle::<u8>(), &numbers, entropy);
+        assert_eq!(of(5), of(5));
+        assert_ne!(of(5), of(6));
+        let mut all: Vec<u8> = of(5).concat();
+        assert!(of(5).iter().all(|channel| (55..115).contains(&channel.len())), "{:?}", of(5));
+        all.sort_unstable();
+        assert_eq!(all, numbers);
     }
 }

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{partitioner::PartitionerFactory, sink::SinkFactory, source::SourceFactory};
+use super::{
+    partitioner::PartitionerFactory, sink::SinkFactory, source::SourceFactory,
+    watermarks::TimestampsAndWatermarksFactory,
+};
 use crate::{
     graph::JobGraph,
     id::{OperatorUid, SubtaskId, VertexId},
@@ -19,6 +22,8 @@ pub enum HeadCode {
     Source(OperatorUid, SourceFactory),
     /// Input channels.
     Inputs,
+    /// Input channels, whose records get new event times and watermarks.
+    TimestampsAndWatermarks(OperatorUid, TimestampsAndWatermarksFactory),
 }
 
 /// The code of a vertex: head, operators, and a sink or outputs.

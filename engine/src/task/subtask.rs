@@ -20,6 +20,7 @@ use super::{
     restore,
     sink::ErasedSink,
     source::{ErasedSource, SourceOutput},
+    watermarks::ErasedTimestampsAndWatermarks,
 };
 use crate::{
     checkpoint::{AlignerAction, AlignerInput, BarrierHandler},
@@ -69,7 +70,10 @@ pub async fn run_subtask(setup: SubtaskSetup) {
     let end = match ended {
         Ok(Ok(end)) => end,
         Ok(Err(error)) => TaskEnd::Failed(error.to_string().into()),
-        Err(panic) => TaskEnd::Failed(format!("panic: {}", panic_message(panic.as_ref())).into()),
+        Err(panic) => TaskEnd::Failed(match panic.downcast_ref::<Error>() {
+            Some(error) => error.to_string().into(),
+            None => format!("panic: {}", panic_message(panic.as_ref())).into(),
+        }),
     };
     // A task manager that is gone needs no report.
     let _ = reports.send(TaskReport::Ended { execution, end }).await;
@@ -105,6 +109,8 @@ pub(super) struct Subtask {
     watermarks: CombinedWatermark,
     open_inputs: usize,
     pub(super) source: Option<(OperatorUid, Box<dyn ErasedSource>)>,
+    /// Makes the watermarks of a task that does not go by those of its inputs.
+    pub(super) own_watermarks: Option<(OperatorUid, Box<dyn ErasedTimestampsAndWatermarks>)>,
     pub(super) chain: OperatorChain,
     pub(super) sink: Option<(OperatorUid, Box<dyn ErasedSink>)>,
     pub(super) outputs: Outputs,
@@ -133,7 +139,11 @@ impl Subtask {
         let numbers: Vec<usize> = inputs.iter().map(|input| *input as usize).collect();
         let source = match &code.head {
             HeadCode::Source(uid, factory) => Some((uid.clone(), factory())),
-            HeadCode::Inputs => None,
+            HeadCode::Inputs | HeadCode::TimestampsAndWatermarks(..) => None,
+        };
+        let own_watermarks = match &code.head {
+            HeadCode::TimestampsAndWatermarks(uid, factory) => Some((uid.clone(), factory())),
+            HeadCode::Inputs | HeadCode::Source(..) => None,
         };
         let operators = code.operators.iter().map(|(uid, factory)| (uid.clone(), factory())).collect();
         let sink = code.sink.as_ref().map(|(uid, factory)| (uid.clone(), factory()));
@@ -145,6 +155,7 @@ impl Subtask {
             inputs,
             open_inputs: channels,
             source,
+            own_watermarks,
             chain: OperatorChain::new(operators),
             sink,
             outputs: setup.outputs,
@@ -202,6 +213,9 @@ impl Subtask {
             processing_time: self.env.now(),
             reporter: self.reporter.clone(),
         };
+        if let Some((uid, own)) = &mut self.own_watermarks {
+            own.open(snapshots.remove(uid))?;
+        }
         self.chain.open(&context, snapshots)?;
         if let Some((uid, sink)) = &mut self.sink {
             let context = SinkContext {
@@ -277,6 +291,13 @@ impl Subtask {
             return Ok(true);
         }
         self.chain.set_processing_time(now);
+        if self.own_watermarks.is_some() && self.wants_periodic_emit() && now >= self.next_watermark_at {
+            let mut outputs = Vec::new();
+            self.next_watermark_at = now.saturating_add(self.config.auto_watermark_interval);
+            self.make_watermarks(|own, readable, out| own.on_periodic_emit(readable, out), &mut outputs);
+            self.process_source_outputs(outputs).await?;
+            return Ok(true);
+        }
         if let Some((channel, element)) = self.gate.pop() {
             self.process(channel, element).await?;
             return Ok(true);
@@ -298,7 +319,26 @@ impl Subtask {
             }
             (_, ReadStatus::NotBefore(_) | ReadStatus::More | ReadStatus::Ended) => None,
         };
-        source_wants.into_iter().chain(self.chain.processing_time_deadline()).min()
+        let own_watermarks = self.own_watermarks.as_ref().filter(|_| self.wants_periodic_emit());
+        let periodic_emit = own_watermarks.map(|_| self.next_watermark_at);
+        source_wants.into_iter().chain(periodic_emit).chain(self.chain.processing_time_deadline()).min()
+    }
+
+    /// Whether watermarks are asked for by the clock (Flink: an interval of zero asks for none).
+    fn wants_periodic_emit(&self) -> bool {
+        !self.end_of_data && !self.config.auto_watermark_interval.is_zero()
+    }
+
+    /// Lets the operator that makes the watermarks of this task put something out, if there is one.
+    fn make_watermarks(
+        &mut self,
+        make: impl FnOnce(&mut dyn ErasedTimestampsAndWatermarks, Timestamp, &mut Vec<SourceOutput>),
+        outputs: &mut Vec<SourceOutput>,
+    ) {
+        let readable = self.env.now().saturating_sub(self.back_pressured);
+        if let Some((_, own)) = &mut self.own_watermarks {
+            make(own.as_mut(), readable, outputs);
+        }
     }
 
     async fn on_event(&mut self, event: TaskEvent) -> Result<Next> {
@@ -408,16 +448,21 @@ impl Subtask {
 
     async fn process(&mut self, channel: usize, element: StreamElement) -> Result<()> {
         match element {
+            StreamElement::Batch(batch) if self.own_watermarks.is_some() => {
+                let mut outputs = Vec::new();
+                self.make_watermarks(|own, _, out| own.process(batch, out), &mut outputs);
+                self.process_source_outputs(outputs).await
+            }
             StreamElement::Batch(batch) => self.process_batch(self.inputs[channel], batch).await,
             StreamElement::Watermark(watermark) => {
                 let mut combined = Vec::new();
                 self.watermarks.on_watermark(channel, watermark, &mut combined);
-                self.on_combined_watermark(combined).await
+                self.on_watermark_of_inputs(combined).await
             }
             StreamElement::Status(status) => {
                 let mut combined = Vec::new();
                 self.watermarks.on_status(channel, status, &mut combined);
-                self.on_combined_watermark(combined).await
+                self.on_watermark_of_inputs(combined).await
             }
             StreamElement::Barrier(barrier) => self.on_barrier(AlignerInput::Barrier { channel, barrier }).await,
             StreamElement::CancelMarker(checkpoint_id) => {
@@ -429,6 +474,17 @@ impl Subtask {
             }
             StreamElement::EndOfPartition => self.on_barrier(AlignerInput::EndOfChannel { channel }).await,
         }
+    }
+
+    async fn on_watermark_of_inputs(&mut self, combined: Vec<WatermarkOutput>) -> Result<()> {
+        if self.own_watermarks.is_none() {
+            return self.on_combined_watermark(combined).await;
+        }
+        let mut outputs = Vec::new();
+        if combined.contains(&WatermarkOutput::Watermark(Timestamp::MAX)) {
+            self.make_watermarks(|own, _, out| own.on_last_watermark(out), &mut outputs);
+        }
+        self.process_source_outputs(outputs).await
     }
 
     async fn on_combined_watermark(&mut self, combined: impl IntoIterator<Item = WatermarkOutput>) -> Result<()> {
@@ -534,7 +590,9 @@ impl Subtask {
             sink.commit_without_checkpoint().await?;
         }
         self.close_sink().await?;
-        self.fact(Moment::After, Step::Finish, None).await
+        self.fact(Moment::After, Step::Finish, None).await?;
+        // Last of all: from here on the loss of this subtask's connections is no failure.
+        self.outputs.end_partitions().map_err(receiver_gone)
     }
 
     async fn close_sink(&mut self) -> Result<()> {

@@ -78,7 +78,8 @@ impl Compiler<'_> {
                     out.collect(if is_left { TaggedRow::First(row) } else { TaggedRow::Second(row) });
                     Ok(())
                 });
-                let tagged = tagged.name("sides").uid(&format!("{}.sides", stage.name));
+                let tagged =
+                    tagged.name("sides").uid(&format!("{}.sides", stage.name)).set_parallelism(rows.parallelism());
                 let keyed = tagged.key_by_selector(TaggedKey(left_key.clone(), right_key.clone()));
                 keyed.transform("interval_join", move || {
                     IntervalJoinOperator::new(left_key.clone(), right_key.clone(), interval, pair.clone())
@@ -136,7 +137,7 @@ impl Compiler<'_> {
 }
 
 fn tagged(rows: &DataStream<Row>, uid: &str, tag: fn(Row) -> TaggedRow) -> DataStream<TaggedRow> {
-    rows.map(tag).name("side").uid(uid)
+    rows.map(tag).name("side").uid(uid).set_parallelism(rows.parallelism())
 }
 
 struct WindowJoin<'a> {

@@ -248,12 +248,13 @@ impl Compiler<'_> {
                 continue;
             }
             let reduce = Reduce::new(stage, key, aggregates);
-            let reduced = self.rows(*input)?.stream.flat_map(move |row: Row, out| {
+            let rows = &self.rows(*input)?.stream;
+            let reduced = rows.flat_map(move |row: Row, out| {
                 out.collect(reduce.of(&row)?);
                 Ok(())
             });
             let uid = format!("{}.arguments-{index}", stage.name);
-            streams.push(reduced.name("arguments").uid(&uid));
+            streams.push(reduced.name("arguments").uid(&uid).set_parallelism(rows.parallelism()));
         }
         Ok(union(&streams))
     }

@@ -174,6 +174,29 @@ fn a_record_that_breaks_an_expression_fails_the_job_by_name() {
 }
 
 #[test]
+fn an_overflow_in_a_reduction_fails_the_job_by_stage_operation_and_record() {
+    let error = |operation: Operation| {
+        let rows = vec![row!["a", i64::MAX], row!["a", 1]];
+        let pipeline = Pipeline::new("p")
+            .source(numbers(rows))
+            .stage(Stage::new("total", "numbers", operation))
+            .sink(Sink::new("out", "total", SinkKind::Discard));
+        let (config, program) = pipeline.compile().unwrap();
+        run_locally(1, config, program).unwrap_err().to_string()
+    };
+    let (key, fields) = (vec!["k".to_owned()], vec![Assignment::new("v", "a.v + b.v")]);
+    let rolling = error(Operation::Rolling(RollingOperation { key: key.clone(), fields: fields.clone() }));
+    let mut window = WindowOperation::new(&["k"], Assigner::Count { size: 2, slide: None }, Vec::new());
+    window.function = WindowFunction::Reduce(fields);
+    for error in [rolling, error(Operation::Window(window))] {
+        for part in ["stage `total` failed", "integer overflow", "`a.v + b.v`", "for the record ('a', "] {
+            assert!(error.contains(part), "no {part:?} in: {error}");
+        }
+        assert!(!error.contains("panic"), "{error}");
+    }
+}
+
+#[test]
 fn what_the_engine_cannot_do_is_refused_by_name() {
     let file = FileSink { delivery: Delivery::AtLeastOnce, ..FileSink::new("out", Format::Csv) };
     let pipeline = Pipeline::new("p").source(numbers(vec![])).sink(Sink::new("out", "numbers", SinkKind::File(file)));

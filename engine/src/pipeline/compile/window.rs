@@ -305,7 +305,7 @@ pub(super) type ValueOf = Arc<dyn Fn(&Row) -> Datum + Send + Sync>;
 /// The value of an expression; one that cannot be computed ends the attempt.
 pub(super) fn value_of(stage: &str, expression: &Expression) -> ValueOf {
     let (stage, expression) = (stage.to_owned(), expression.clone());
-    Arc::new(move |row| expression.evaluate(row).unwrap_or_else(|error| panic!("{}", failed(&stage, error))))
+    Arc::new(move |row| expression.evaluate(row).unwrap_or_else(|error| failed(&stage, error).end_subtask()))
 }
 
 fn distance(value: ValueOf) -> impl Fn(&Row, &Row) -> f64 + Clone + Send + Sync + 'static {
@@ -317,13 +317,13 @@ fn distance(value: ValueOf) -> impl Fn(&Row, &Row) -> f64 + Clone + Send + Sync 
     move |one, other| (number(value(one)) - number(value(other))).abs()
 }
 
-/// How two rows become one.
+/// How two rows become one; where that cannot be computed, the attempt ends.
 pub(super) fn reduction(stage: &str, reduce: &PlannedReduce) -> impl Fn(&mut Row, Row) + Clone + Send + Sync + 'static {
     let (stage, fields): (String, Arc<[Option<Expression>]>) = (stage.to_owned(), reduce.fields.clone().into());
     move |reduced: &mut Row, next: Row| {
         let pair: Row = reduced.values().iter().chain(next.values()).cloned().collect();
         let value = |(kept, field): (&Datum, &Option<Expression>)| match field {
-            Some(field) => field.evaluate(&pair).unwrap_or_else(|error| panic!("{}", failed(&stage, error))),
+            Some(field) => field.evaluate(&pair).unwrap_or_else(|error| failed(&stage, error).end_subtask()),
             None => kept.clone(),
         };
         *reduced = pair.values().iter().zip(fields.iter()).map(value).collect();

@@ -69,7 +69,11 @@ impl JobManager {
                 }
             }
             ExecutionAction::TriggerFinalCheckpoint(_) => Box::pin(self.request_final_checkpoint()).await,
-            ExecutionAction::Finish(attempt) => self.send_to_hosts(&ToTaskManager::Finish { attempt }),
+            ExecutionAction::Finish(attempt) => {
+                // A subtask that has finished can take no part in a further checkpoint.
+                Box::pin(self.tell_coordinator(CoordinatorInput::TasksStopped)).await;
+                self.send_to_hosts(&ToTaskManager::Finish { attempt });
+            }
             ExecutionAction::End(JobOutcome::Finished) => {
                 self.state(Moment::Before, Step::JobEnd, None).await;
                 self.order(StorageOrder::Finish).await;

@@ -3,16 +3,20 @@
 use super::*;
 use crate::{
     env::channel::mpsc,
-    record::StreamRecord,
+    record::{StopMode, StreamRecord},
     state::KeyGroups,
     task::{
         mailbox::mailbox,
-        partitioner::{forward, rebalance},
+        partitioner::{PartitionerContext, forward, rebalance},
     },
     time::Timestamp,
 };
 
 const CHANNEL_CREDIT: u32 = 2;
+
+fn context(channels: usize) -> PartitionerContext<'static> {
+    PartitionerContext { channels, key_groups: KeyGroups::new(128).unwrap(), entropy: &|| 0 }
+}
 
 /// Outputs with one edge, whose receivers are mailboxes of this test.
 struct Bench {
@@ -24,7 +28,7 @@ impl Bench {
     fn unconnected(channels: usize) -> Self {
         let mut outputs = Outputs::new();
         let factory = if channels == 1 { forward() } else { rebalance::<u64>() };
-        outputs.add_edge(EdgeOutput::Main, factory(channels, KeyGroups::new(128).unwrap()), channels, CHANNEL_CREDIT);
+        outputs.add_edge(EdgeOutput::Main, factory(context(channels)), channels, CHANNEL_CREDIT);
         Self { outputs, receivers: Vec::new() }
     }
 
@@ -134,12 +138,26 @@ fn a_receiver_that_is_gone_is_noticed() {
 }
 
 #[test]
+fn after_the_end_of_the_data_a_receiver_may_be_gone() {
+    let mut bench = Bench::connected(2);
+    bench.outputs.broadcast(&StreamElement::EndOfData(StopMode::Drain)).unwrap();
+    bench.receivers.remove(0);
+    bench.outputs.broadcast(&StreamElement::Watermark(Timestamp(1))).unwrap();
+    bench.outputs.end_partitions().unwrap();
+    let left: Vec<TaskEvent> = std::iter::from_fn(|| bench.receivers[0].try_recv().ok()).collect();
+    let is_end = |event: &TaskEvent| matches!(event, TaskEvent::Element { element: StreamElement::EndOfPartition, .. });
+    assert_eq!(left.len(), 3, "{left:?}");
+    assert!(is_end(&left[2]), "the last element needs no credit: {left:?}");
+    assert!(bench.outputs.is_available());
+}
+
+#[test]
 fn an_edge_carries_the_output_that_it_was_made_for_and_every_control_element() {
     let mut outputs = Outputs::new();
     let side = |operator, tag: &str| EdgeOutput::Side { operator, tag: tag.into() };
-    let (mut receivers, key_groups) = (Vec::new(), KeyGroups::new(128).unwrap());
+    let mut receivers = Vec::new();
     for output in [EdgeOutput::Main, side(0, "late"), side(1, "late"), side(0, "late")] {
-        outputs.add_edge(output, forward()(1, key_groups), 1, 16);
+        outputs.add_edge(output, forward()(context(1)), 1, 16);
         let (mailbox, receiver) = mailbox(1, 16);
         outputs.connect(receivers.len(), ElementWriter::Local { mailbox, channel: 0 }).unwrap();
         receivers.push(receiver);
