@@ -61,7 +61,7 @@ impl Script {
         let step_ms = *[20, 100, 400].choose(&mut random).unwrap_or(&100);
         let start_ms = if random.gen_bool(0.1) { -5_000 } else { random.gen_range(0..10_000) };
         let start_ms = bounds.start_ms.unwrap_or(start_ms);
-        let grid_ms = if random.gen_bool(0.3) { GRID_MS } else { 1 };
+        let grid_ms = if random.gen_bool(0.4) { GRID_MS } else { 1 };
         let mut script = Writer { steps: Vec::new(), idle: vec![false; inputs] };
         let (mut now_ms, mut watermark_ms, mut records) = (start_ms, i64::MIN, 0);
         let disorder_ms = bounds.disorder_ms as i64;
@@ -81,7 +81,9 @@ impl Script {
                     script.push(input, ScriptAction::Watermark(next_ms));
                 }
                 23..=30 if bounds.late && watermark_ms > i64::MIN => {
-                    let time_ms = watermark_ms - random.gen_range(0..20 * step_ms);
+                    // Late for the last windows, or for older ones.
+                    let latest = *[2, 20].choose(&mut random).unwrap_or(&20);
+                    let time_ms = watermark_ms - random.gen_range(0..latest * step_ms);
                     script.push(input, element(bounds.keys, grid_ms, time_ms, &mut random));
                     records += 1;
                 }

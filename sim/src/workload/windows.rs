@@ -51,15 +51,10 @@ pub(super) fn draw(kind: WindowKind, random: &mut ChaCha8Rng) -> WindowOperation
     }
 }
 
-/// Milliseconds, half of the time whole multiples of the grid that scripts may have.
+/// Milliseconds, half of the time few whole multiples of the grid that scripts may have.
 fn on_grid(random: &mut ChaCha8Rng, range: std::ops::RangeInclusive<u64>) -> Duration {
-    let (least, most) = (*range.start(), *range.end());
-    let grid_ms = GRID_MS as u64;
-    if random.gen_bool(0.5) {
-        millis(random, least.div_ceil(grid_ms)..=most / grid_ms) * GRID_MS as u32
-    } else {
-        millis(random, range)
-    }
+    let grid = Duration::from_millis(GRID_MS as u64);
+    if random.gen_bool(0.5) { grid * random.gen_range(1..=8) } else { millis(random, range) }
 }
 
 fn assigner(kind: AssignerKind, random: &mut ChaCha8Rng) -> Assigner {
@@ -75,16 +70,12 @@ fn assigner(kind: AssignerKind, random: &mut ChaCha8Rng) -> Assigner {
             // Some slides divide the size, some do not, some leave gaps.
             let slide = match random.gen_range(0..10) {
                 0..=4 => Duration::from_millis(size.as_millis() as u64 / random.gen_range(2..=4)),
-                5..=7 => millis(random, 100..=size.as_millis() as u64),
+                5..=7 => millis(random, size.as_millis().min(100) as u64..=size.as_millis() as u64),
                 _ => size + millis(random, 1..=500),
             };
             Assigner::Sliding { size, slide, offset: offset(random, slide) }
         }
-        AssignerKind::Session | AssignerKind::ProcessingSession => {
-            // Short gaps leave many sessions, which late records make one.
-            let longest = *[200, 800].choose(random).unwrap_or(&800);
-            Assigner::Session { gap: on_grid(random, 50..=longest) }
-        }
+        AssignerKind::Session | AssignerKind::ProcessingSession => Assigner::Session { gap: on_grid(random, 50..=800) },
         AssignerKind::DynamicSession => {
             // In step with the times of a script that keeps to a grid: then some records have a session of their own that
             // is a merged one.
