@@ -167,6 +167,9 @@ pub struct JobConfig {
     pub restart: Option<RestartConfig>,
     /// How often sources emit watermarks (`pipeline.auto-watermark-interval`).
     pub auto_watermark_interval: Duration,
+    /// Whether an operator goes on with the watermark that it had at the checkpoint (`tidegate.restore-watermark`). Flink's
+    /// operators have none until the sources tell one; then late records count as in time, and timers fire earlier.
+    pub restore_watermark: bool,
     /// Most records in one batch.
     pub batch_records: usize,
     /// Batches that may be under way on one channel: its initial credit
@@ -188,6 +191,7 @@ impl Default for JobConfig {
             state_backend: StateBackend::default(),
             restart: None,
             auto_watermark_interval: Duration::from_millis(200),
+            restore_watermark: true,
             batch_records: 1024,
             channel_credit: 8,
             heartbeat_interval: Duration::from_secs(10),

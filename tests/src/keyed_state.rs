@@ -464,7 +464,7 @@ fn map_operation(
 
 /// The configuration of a state whose values live so many milliseconds.
 pub fn ttl_of(milliseconds: u64) -> StateTtlConfig {
-    StateTtlConfig::new(Duration::from_millis(milliseconds))
+    StateTtlConfig::new(Duration::from_millis(milliseconds)).without_cleanup_in_background()
 }
 
 /// What is wrong with a state, wherever it is.

@@ -108,7 +108,7 @@ impl Triggers {
                 let to = Timestamp(number(step, "to"));
                 let domain = match time {
                     "watermark" => {
-                        self.timers.set_watermark(to);
+                        self.timers.advance_watermark(to);
                         TimeDomain::EventTime
                     }
                     _ => {

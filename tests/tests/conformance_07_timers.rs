@@ -55,7 +55,7 @@ impl Run {
     ) -> Vec<Timer<String, String>> {
         let mut fired = Vec::new();
         if self.domain == TimeDomain::EventTime {
-            self.timers.set_watermark(Timestamp(to));
+            self.timers.advance_watermark(Timestamp(to));
         }
         loop {
             let due = match self.domain {

@@ -5,10 +5,11 @@
 #![cfg(feature = "rocksdb")]
 
 use tidegate_sim::{
+    matrix::{Cell, MatrixExtent, run_matrix},
     run::{Verdict, run},
     scenario::Plan,
     trace::Keep,
-    workload::Backend,
+    workload::{Backend, StageKind},
     zoo::hunt,
 };
 
@@ -52,4 +53,22 @@ fn every_planted_bug_of_the_backend_is_caught_by_an_invariant_that_should_catch_
         let hunt = hunt(bug, &scenarios, 0);
         assert!(hunt.caught, "{} survived {} runs, reached in {}: {:?}", hunt.bug, hunt.runs, hunt.reached, hunt.fired);
     }
+}
+
+#[test]
+fn every_kind_of_stage_holds_in_rocksdb_with_a_crash_at_every_moment_of_a_checkpoint() {
+    let extent = MatrixExtent {
+        seeds_per_cell: 1,
+        first_seed: 0,
+        kinds: StageKind::all(),
+        backends: vec![Backend::Rocksdb],
+        jobs: 2,
+    };
+    let matrix = run_matrix(&extent, |_| {});
+    let named = |cells: Vec<&Cell>| cells.into_iter().map(Cell::name).collect::<Vec<_>>();
+    assert_eq!(named(matrix.violated()), Vec::<String>::new(), "{}", matrix.text());
+    assert_eq!(named(matrix.uncovered()), Vec::<String>::new(), "{}", matrix.text());
+    insta::with_settings!({snapshot_path => "../../reports", prepend_module_to_snapshot => false, omit_expression => true}, {
+        insta::assert_snapshot!("matrix_rocksdb", matrix.text());
+    });
 }

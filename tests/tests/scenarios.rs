@@ -75,7 +75,7 @@ fn every_kind_of_stage_holds_with_a_crash_at_every_moment_of_a_checkpoint() {
         seeds_per_cell: 1,
         first_seed: 0,
         kinds: StageKind::all(),
-        // The builds with RocksDB run it with `cargo sim matrix`; the reviewed table is the same in every build.
+        // The half that is about RocksDB is in rocksdb.rs.
         backends: vec![Backend::Memory],
         jobs: 2,
     };

@@ -356,20 +356,12 @@ const CAUGHT_NEARBY: &[(&str, &str)] = &[
     ),
     ("list_state_update_appends", "no function of pipelines replaces a list; tests/backend_conformance.rs catches it"),
     (
-        "second_input_forgotten_in_watermark",
-        "both inputs of a join come over one connection, in step; time/combined_watermark.rs catches it",
-    ),
-    (
         "union_state_treated_as_split",
         "one subtask gets the same either way, and with several there is no one right result; tests/operator_state.rs catches it",
     ),
     (
         "merge_of_namespaces_loses_a_source",
         "windows merge their contents themselves; tests/backend_conformance.rs catches it",
-    ),
-    (
-        "equal_window_orphans_session_state",
-        "a record hardly ever has a session of its own that is exactly a merged one; operator/window/tests/storm.rs catches it",
     ),
     (
         "ttl_timestamps_reset_on_restore",

@@ -1,10 +1,13 @@
-//! How expired values go that nobody asks for: swept record by record, and left out of snapshots.
+//! How expired values go that nobody asks for: swept record by record, left out of snapshots, and dropped when RocksDB
+//! merges files.
 //!
 //! Guarantee: what is dropped has expired at a processing time that has come, so nobody could have seen it any more
 //! unless the state shows expired values.
 
 use std::{collections::BTreeMap, sync::Arc};
 
+#[cfg(feature = "rocksdb")]
+use super::rocksdb;
 use super::{KeyedStateBackend, ListOf, Lists, MapOf, Maps, StateId, Values};
 use crate::{
     codec::{self, Data},
@@ -26,6 +29,10 @@ impl<K: Key> KeyedStateBackend<K> {
     #[inline]
     pub(super) fn observe_time(&mut self, now: Timestamp) {
         self.processing_time = self.processing_time.max(now);
+        #[cfg(feature = "rocksdb")]
+        if let super::Store::RocksDb(backend) = &self.store {
+            backend.observe_time(now);
+        }
     }
 
     /// A record has come: cleans up the states that ask for it at each record. Operators call this before each one.
@@ -55,6 +62,8 @@ impl<K: Key> KeyedStateBackend<K> {
         let config = *config;
         self.sweep_per_record(&config, move |backend, entries, now| backend.values(id).sweep(entries, config.at(now)));
         self.filter_snapshots::<TtlValue<T>>(state, &config);
+        #[cfg(feature = "rocksdb")]
+        self.filter_compactions(state, config, rocksdb::value_has_expired);
     }
 
     /// Has a state of lists cleaned up as its configuration says.
@@ -67,6 +76,8 @@ impl<K: Key> KeyedStateBackend<K> {
         let config = *config;
         self.sweep_per_record(&config, move |backend, entries, now| backend.lists(id).sweep(entries, config.at(now)));
         self.filter_snapshots::<Vec<TtlValue<T>>>(state, &config);
+        #[cfg(feature = "rocksdb")]
+        self.filter_compactions(state, config, rocksdb::list_has_expired::<T>);
     }
 
     /// Has a state of maps cleaned up as its configuration says.
@@ -79,6 +90,8 @@ impl<K: Key> KeyedStateBackend<K> {
         let config = *config;
         self.sweep_per_record(&config, move |backend, entries, now| backend.maps(id).sweep(entries, config.at(now)));
         self.filter_snapshots::<BTreeMap<UK, TtlValue<UV>>>(state, &config);
+        #[cfg(feature = "rocksdb")]
+        self.filter_compactions(state, config, rocksdb::value_has_expired);
     }
 
     fn sweep_per_record(
@@ -96,6 +109,15 @@ impl<K: Key> KeyedStateBackend<K> {
             let config = *config;
             let filter: SnapshotFilter = Arc::new(move |snapshot, now| drop_expired::<S>(snapshot, &config, now));
             self.filters.insert(state.to_owned(), filter);
+        }
+    }
+
+    #[cfg(feature = "rocksdb")]
+    fn filter_compactions(&mut self, state: &str, config: StateTtlConfig, has_expired: rocksdb::HasExpired) {
+        if let (super::Store::RocksDb(backend), Some(entries)) =
+            (&mut self.store, config.cleanup.compaction_query_entries)
+        {
+            backend.expire(state, config, entries, has_expired);
         }
     }
 }

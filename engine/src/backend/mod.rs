@@ -269,6 +269,8 @@ pub struct KeyedStateBackend<K> {
     operator: Option<OperatorUid>,
     /// The latest processing time that anybody has told.
     processing_time: Timestamp,
+    /// Where the operator's watermark was in what was restored.
+    restored_watermark: Timestamp,
     sweeps: Vec<Sweep<K>>,
     filters: BTreeMap<String, SnapshotFilter>,
 }
@@ -308,8 +310,9 @@ impl<K: Key> KeyedStateBackend<K> {
     pub fn open(context: &OperatorContext, restored: Option<OperatorSnapshot>) -> Result<Self, BackendError> {
         let key_groups = KeyGroups::new(context.max_parallelism)?;
         let instance = ParallelInstance { index: context.subtask_index, parallelism: context.parallelism };
-        let restored = restored.map(|snapshot| snapshot.keyed).unwrap_or_default();
-        Self::open_range(context, key_groups.range(instance), restored)
+        let OperatorSnapshot { keyed, watermark, .. } = restored.unwrap_or_default();
+        let backend = Self::open_range(context, key_groups.range(instance), keyed)?;
+        Ok(Self { restored_watermark: watermark.unwrap_or(Timestamp::MIN), ..backend })
     }
 
     /// The backend of an operator, for any range of key groups.
@@ -341,7 +344,15 @@ impl<K: Key> KeyedStateBackend<K> {
     }
 
     fn new(store: Store<K>) -> Self {
-        Self { store, operator: None, processing_time: Timestamp::MIN, sweeps: Vec::new(), filters: BTreeMap::new() }
+        let (processing_time, restored_watermark) = (Timestamp::MIN, Timestamp::MIN);
+        Self {
+            store,
+            operator: None,
+            processing_time,
+            restored_watermark,
+            sweeps: Vec::new(),
+            filters: BTreeMap::new(),
+        }
     }
 
     /// Registers a state that has one value per key and namespace: as a value, reducing or aggregating state.
@@ -467,7 +478,8 @@ impl<K: Key> KeyedStateBackend<K> {
         let key_groups = self.key_groups();
         let mut take = |name| on!(mut self, backend => backend.take_restored(name));
         let (event, processing) = (take(TimerService::<K, N>::EVENT), take(TimerService::<K, N>::PROCESSING));
-        TimerService::restore(key_groups, event, processing).map_err(|error| self.in_operator(error.into()))
+        let watermark = if planted!("watermark_lost_at_restore") { Timestamp::MIN } else { self.restored_watermark };
+        TimerService::restore(key_groups, watermark, event, processing).map_err(|error| self.in_operator(error.into()))
     }
 
     /// The table of a state of values.
@@ -524,11 +536,12 @@ impl<K: Key> KeyedStateBackend<K> {
         &mut self,
         timers: &TimerService<K, N>,
     ) -> Result<AsyncSnapshot, BackendError> {
-        let (state, timers) = (self.snapshot()?, timers.snapshot());
+        let (state, watermark, timers) = (self.snapshot()?, timers.watermark(), timers.snapshot());
+        let watermark = (watermark > Timestamp::MIN).then_some(watermark);
         Ok(Box::new(move || {
             let mut keyed = state()?;
             timers.encode_into(&mut keyed);
-            Ok(OperatorSnapshot { keyed, ..OperatorSnapshot::default() })
+            Ok(OperatorSnapshot { keyed, watermark, ..OperatorSnapshot::default() })
         }))
     }
 

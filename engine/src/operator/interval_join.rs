@@ -237,7 +237,9 @@ where
 
     fn clean_up(&mut self, watermark: Timestamp) -> Result<()> {
         let running = self.running.as_mut().expect(OPENED);
-        running.timers.set_watermark(watermark);
+        if !running.timers.advance_watermark(watermark) {
+            return Ok(());
+        }
         while let Some(timer) = running.timers.pop_due_event_time() {
             running.remove(timer.namespace, &timer.key, timer.timestamp, self.interval)?;
         }

@@ -189,7 +189,19 @@ mod tests {
         let mut operator = count_down(Some(snapshot(&mut operator)().unwrap()));
         assert_eq!(advance(&mut operator, 24), []);
         assert_eq!(advance(&mut operator, 25), [record("a 0 watermark 25".to_owned(), 25)]);
-        assert_eq!(snapshot(&mut operator)().unwrap(), OperatorSnapshot::default());
+        let nothing = OperatorSnapshot { watermark: Some(Timestamp(25)), ..OperatorSnapshot::default() };
+        assert_eq!(snapshot(&mut operator)().unwrap(), nothing);
+    }
+
+    #[test]
+    fn a_timer_behind_the_restored_watermark_waits_for_the_next_one() {
+        let mut operator = count_down(None);
+        assert_eq!(advance(&mut operator, 50), []);
+        process(&mut operator, vec![record(("a".to_owned(), 1), 20)]);
+        let mut operator = count_down(Some(snapshot(&mut operator)().unwrap()));
+        assert_eq!(advance(&mut operator, 40), [], "a channel tells the watermark that it had again");
+        assert_eq!(advance(&mut operator, 50), [], "and so do all");
+        assert_eq!(advance(&mut operator, 51), [record("a 0 watermark 51".to_owned(), 20)]);
     }
 
     #[test]

@@ -150,7 +150,9 @@ impl<K: Key> KeyedRuntime<K> {
         out: &mut Collector<Out>,
         on_timer: impl FnMut(TimeDomain, &mut ProcessContext<'_, K, Out>) -> Result<()>,
     ) -> Result<()> {
-        self.timers.set_watermark(watermark);
+        if !self.timers.advance_watermark(watermark) {
+            return Ok(());
+        }
         self.fire(TimeDomain::EventTime, out, TimerService::pop_due_event_time, on_timer)
     }
 

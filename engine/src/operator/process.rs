@@ -100,6 +100,7 @@ impl<F: ProcessFunction> Operator for ProcessOperator<F> {
 
     fn open(&mut self, context: &OperatorContext, restored: Option<OperatorSnapshot>) -> Result<()> {
         self.processing_time = context.processing_time;
+        self.watermark = restored.as_ref().and_then(|kept| kept.watermark).unwrap_or(Timestamp::MIN);
         self.state = Some(FunctionState::initialize(context.into(), restored, &mut self.function)?);
         Ok(())
     }
@@ -120,12 +121,14 @@ impl<F: ProcessFunction> Operator for ProcessOperator<F> {
     }
 
     fn advance_watermark(&mut self, watermark: Timestamp, _out: &mut Collector<F::Out>) -> Result<()> {
-        self.watermark = watermark;
+        self.watermark = self.watermark.max(watermark);
         Ok(())
     }
 
     fn snapshot(&mut self, checkpoint_id: CheckpointId) -> Result<AsyncSnapshot> {
-        self.state.as_mut().expect(OPENED).snapshot(checkpoint_id, &mut self.function)
+        let rest = self.state.as_mut().expect(OPENED).snapshot(checkpoint_id, &mut self.function)?;
+        let watermark = (self.watermark > Timestamp::MIN).then_some(self.watermark);
+        Ok(Box::new(move || Ok(OperatorSnapshot { watermark, ..rest()? })))
     }
 
     fn finish(&mut self, out: &mut Collector<F::Out>) -> Result<()> {

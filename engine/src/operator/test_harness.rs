@@ -14,7 +14,7 @@ use crate::{
     event::{Directive, Fact, NoObserver, Observer, Reporter, Subject},
     id::{Attempt, CheckpointId, OperatorUid},
     record::{Batch, StreamRecord},
-    state::{ParallelInstance, StateSnapshot},
+    state::{ParallelInstance, StateSnapshot, redistribution::least_watermark},
     time::Timestamp,
 };
 
@@ -78,6 +78,7 @@ pub(super) fn record<T>(value: T, timestamp: i64) -> StreamRecord<T> {
 
 /// The snapshots of all subtasks as one, as a restore with another parallelism sees them.
 pub(super) fn merged(snapshots: Vec<OperatorSnapshot>) -> OperatorSnapshot {
+    let watermark = least_watermark(snapshots.iter().map(|snapshot| snapshot.watermark));
     let mut keyed = KeyedSnapshot::new();
     for (name, StateSnapshot { meta, groups }) in snapshots.into_iter().flat_map(|snapshot| snapshot.keyed) {
         let whole = keyed.entry(name.clone()).or_insert_with(|| StateSnapshot { meta, groups: BTreeMap::new() });
@@ -86,7 +87,7 @@ pub(super) fn merged(snapshots: Vec<OperatorSnapshot>) -> OperatorSnapshot {
             assert_eq!(twice, None, "key group {key_group} of {name} has two owners");
         }
     }
-    OperatorSnapshot { keyed, ..OperatorSnapshot::default() }
+    OperatorSnapshot { keyed, watermark, ..OperatorSnapshot::default() }
 }
 
 /// The only subtask of an operator with two inputs.

@@ -35,7 +35,7 @@ const INCREMENTAL: &str = "execution.checkpointing.incremental";
 const STATE_BACKEND: &str = "state.backend.type";
 const RESTART: &str = "restart-strategy.type";
 
-const KNOWN: [Known; 34] = [
+const KNOWN: [Known; 35] = [
     known("parallelism.default", &[]),
     known("pipeline.name", &[]),
     known("pipeline.max-parallelism", &[]),
@@ -70,6 +70,7 @@ const KNOWN: [Known; 34] = [
     known("heartbeat.timeout", &[]),
     known("taskmanager.network.memory.buffers-per-channel", &[]),
     known("tidegate.batch-records", &[]),
+    known("tidegate.restore-watermark", &[]),
 ];
 
 /// Options of Flink for which the engine does one thing: values that mean it are accepted, any other is an error.
@@ -215,6 +216,7 @@ impl<'a> Options<'a> {
         self.set("heartbeat.timeout", &mut config.heartbeat_timeout, positive_duration);
         self.set("taskmanager.network.memory.buffers-per-channel", &mut config.channel_credit, positive);
         self.set("tidegate.batch-records", &mut config.batch_records, positive);
+        self.set("tidegate.restore-watermark", &mut config.restore_watermark, truth);
         for (key, (given, _)) in std::mem::take(&mut self.values) {
             let message = format!("`{given}` has no effect here");
             let hint = match key {
@@ -366,6 +368,10 @@ fn positive_duration(text: &str) -> Result<Duration, Expected> {
 fn whole<T: TryFrom<u64>>(text: &str) -> Result<T, Expected> {
     let number: Option<u64> = text.parse().ok();
     number.and_then(|number| T::try_from(number).ok()).ok_or("a whole number")
+}
+
+fn truth(text: &str) -> Result<bool, Expected> {
+    text.parse().map_err(|_| "true or false")
 }
 
 fn positive<T: TryFrom<u64>>(text: &str) -> Result<T, Expected> {

@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use serde::de::{DeserializeOwned, IgnoredAny};
+
 use super::{
     case::Case,
     file::PipelineFile,
@@ -45,15 +47,8 @@ impl Pipeline {
         if Case::is_case(text) {
             return Ok(Case::from_json(file_name, text)?.pipeline);
         }
-        let document = Document { file_name, text };
-        let file: PipelineFile = serde_json::from_str(text).map_err(|error| {
-            let full = error.to_string();
-            let place = format!(" at line {} column {}", error.line(), error.column());
-            let (message, hint) = reword(full.strip_suffix(&place).unwrap_or(&full));
-            let at = document.byte_at(error.line(), error.column());
-            document.error(&[document.mark(at..at, &message, hint)])
-        })?;
-        checked(file).map_err(|problems| document.locate(&problems, locate::in_json))
+        let file: PipelineFile = json(file_name, text)?;
+        checked(file).map_err(|problems| Document { file_name, text }.locate(&problems, locate::in_json))
     }
 
     /// Writes the pipeline as TOML with nothing left out.
@@ -70,6 +65,19 @@ impl Pipeline {
     }
 }
 
+/// Reads JSON; what is wrong with the JSON itself is said before what is wrong with what it says.
+pub(super) fn json<T: DeserializeOwned>(file_name: &str, text: &str) -> Result<T> {
+    let read = serde_json::from_str::<IgnoredAny>(text).and_then(|_| serde_json::from_str(text));
+    read.map_err(|error| {
+        let document = Document { file_name, text };
+        let full = error.to_string();
+        let place = format!(" at line {} column {}", error.line(), error.column());
+        let (message, hint) = reword(full.strip_suffix(&place).unwrap_or(&full));
+        let at = document.byte_at(error.line(), error.column());
+        document.error(&[document.mark(at..at, &message, hint)])
+    })
+}
+
 fn checked(file: PipelineFile) -> std::result::Result<Pipeline, Problems> {
     let pipeline = Pipeline::try_from(file)?;
     pipeline.validate()?;
@@ -82,6 +90,9 @@ struct Marked {
     text: String,
     hint: Option<String>,
 }
+
+/// Characters of a line that are shown on each side of what is wrong with it; some files are one line.
+const SHOWN: usize = 100;
 
 struct Document<'a> {
     file_name: &'a str,
@@ -124,12 +135,15 @@ impl Document<'_> {
         let end = self.text.floor_char_boundary(span.end.clamp(start, line_start + line.len().max(start - line_start)));
         let number = self.text[..start].matches('\n').count() + 1;
         let column = self.text[line_start..start].chars().count() + 1;
-        let underline = "^".repeat(self.text[start..end].chars().count().max(1));
+        let underline = "^".repeat(self.text[start..end].chars().count().clamp(1, SHOWN));
+        let (before, after) = (&self.text[line_start..start], &self.text[start..line_start + line.len()]);
+        let (before, after) = (shortened(before.chars().rev()), shortened(after.chars()));
+        let before: String = before.chars().rev().collect();
         // Tabs keep their width in the line of the mark.
-        let indent: String = self.text[line_start..start].chars().map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+        let indent: String = before.chars().map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
         let gutter = " ".repeat(number.to_string().len());
         let text = format!(
-            "{}:{number}:{column}: {message}\n  {number} | {line}\n  {gutter} | {indent}{underline}",
+            "{}:{number}:{column}: {message}\n  {number} | {before}{after}\n  {gutter} | {indent}{underline}",
             self.file_name
         );
         Marked { text, hint }
@@ -140,6 +154,15 @@ impl Document<'_> {
         let line_start: usize = self.text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
         (line_start + column.saturating_sub(1)).min(self.text.len())
     }
+}
+
+/// As much of a line as is shown.
+fn shortened(mut characters: impl Iterator<Item = char>) -> String {
+    let mut shown: String = characters.by_ref().take(SHOWN).collect();
+    if characters.next().is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 /// Puts what serde says into the words of the format: message and hint.

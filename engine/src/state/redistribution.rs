@@ -3,6 +3,7 @@
 //! ```text
 //!   split      unchanged parallelism: each its own. Otherwise all lists in a row, cut into runs of almost equal length
 //!   union      everybody gets all lists in a row, also when the parallelism is unchanged
+//!   watermark  everybody gets the least one; none if any old subtask had none
 //!   broadcast  everybody gets one whole copy: that of the old subtask of the same number, modulo those that kept one
 //! ```
 //! Guarantees: of a split list each entry goes to exactly one subtask, and lengths differ by at most one; the order is
@@ -12,6 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{ListMode, ListSnapshot};
+use crate::time::Timestamp;
 
 /// The lists of one subtask by name.
 pub type Lists = BTreeMap<String, ListSnapshot>;
@@ -70,6 +72,13 @@ pub fn union<T: Clone>(old: &[&[T]], parallelism: usize) -> Vec<Vec<T>> {
     vec![old.concat(); parallelism]
 }
 
+/// The watermark that subtasks begin with that take over key groups of several: behind it nothing is due for any of
+/// them that has not fired. `old` are those of all old subtasks.
+pub fn least_watermark(old: impl IntoIterator<Item = Option<Timestamp>>) -> Option<Timestamp> {
+    // `None` is less than any.
+    old.into_iter().min().flatten()
+}
+
 /// One whole copy to everybody; nothing to anybody if nobody kept one. `old` are the copies of those that did.
 pub fn broadcast<T: Clone>(old: &[T], parallelism: usize) -> Vec<Option<T>> {
     (0..parallelism).map(|index| old.get(index % old.len().max(1)).cloned()).collect()
@@ -103,6 +112,14 @@ mod tests {
         assert_eq!(new[0]["u"].entries, [[7]]);
         assert_eq!(new[0], new[1]);
         assert_eq!(broadcast::<u8>(&[], 2), [None, None]);
+    }
+
+    #[test]
+    fn the_least_watermark_counts_and_a_subtask_that_had_none_has_the_least() {
+        let at = |watermark| Some(Timestamp(watermark));
+        assert_eq!(least_watermark([at(7), at(5), at(9)]), at(5));
+        assert_eq!(least_watermark([at(7), None]), None);
+        assert_eq!(least_watermark([]), None);
     }
 
     proptest! {

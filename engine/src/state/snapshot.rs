@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::{error::Result, time::Timestamp};
 
 /// How a list of operator state is spread over the subtasks on restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,6 +129,9 @@ pub struct OperatorSnapshot {
     pub raw_keyed: BTreeMap<u16, Vec<u8>>,
     /// Broadcast state by name: encoded keys and values, sorted. It is the same in every subtask.
     pub broadcast: BTreeMap<String, BroadcastEntries>,
+    /// The watermark that the operator had come to, if it has one to go by. It fires nothing when it is restored, and
+    /// nothing again when the sources tell it once more. Flink does not keep it.
+    pub watermark: Option<Timestamp>,
     /// Whether the operator had been told that its input has ended, and had emitted what it held back.
     pub end_of_input: EndOfInput,
 }

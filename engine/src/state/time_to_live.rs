@@ -41,8 +41,8 @@ pub enum CleanupRun {
     PerRecord,
 }
 
-/// How values that expire and are never asked for again get removed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// How values that expire and are never asked for again get removed (Flink `StateTtlConfig.CleanupStrategies`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TtlCleanup {
     /// Leaves expired values out of snapshots; what is in the backend stays.
     pub full_snapshot: bool,
@@ -50,6 +50,17 @@ pub struct TtlCleanup {
     pub incremental: Option<IncrementalCleanup>,
     /// RocksDB drops expired values when it compacts; it asks for the time again after so many entries.
     pub compaction_query_entries: Option<u64>,
+}
+
+impl Default for TtlCleanup {
+    /// In the background: five entries at each access on the heap, and the time every 1,000 entries in RocksDB.
+    fn default() -> Self {
+        Self {
+            full_snapshot: false,
+            incremental: Some(IncrementalCleanup { entries: 5, run: CleanupRun::PerAccess }),
+            compaction_query_entries: Some(1_000),
+        }
+    }
 }
 
 /// See [`TtlCleanup::incremental`].
@@ -75,7 +86,8 @@ pub struct StateTtlConfig {
 }
 
 impl StateTtlConfig {
-    /// Values live so long after they were written; expired ones are never seen, and removed when they are met.
+    /// Values live so long after they were written; expired ones are never seen, and removed when they are met and in the
+    /// background.
     pub fn new(ttl: Duration) -> Self {
         Self { ttl, update: TtlUpdate::default(), visibility: TtlVisibility::default(), cleanup: TtlCleanup::default() }
     }
@@ -90,6 +102,13 @@ impl StateTtlConfig {
     #[must_use]
     pub fn with_visibility(self, visibility: TtlVisibility) -> Self {
         Self { visibility, ..self }
+    }
+
+    /// Leaves expired values where they are until they are met, but for the clean-up that is asked for afterwards.
+    #[must_use]
+    pub fn without_cleanup_in_background(mut self) -> Self {
+        (self.cleanup.incremental, self.cleanup.compaction_query_entries) = (None, None);
+        self
     }
 
     /// Leaves expired values out of snapshots.

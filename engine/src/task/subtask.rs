@@ -195,6 +195,9 @@ impl Subtask {
         self.last_checkpoint = checkpoint_id.unwrap_or_default();
         self.fact(Moment::Before, Step::Restore, checkpoint_id).await?;
         let mut snapshots = restore::load(self.file_system.as_ref(), restore).await?;
+        if !self.config.restore_watermark {
+            snapshots.values_mut().for_each(|snapshot| snapshot.watermark = None);
+        }
         let subtask = self.execution.subtask;
         let parallelism = self.program.graph.vertex(subtask.vertex).parallelism;
         let max_parallelism = self.program.graph.max_parallelism;

@@ -1,8 +1,9 @@
-//! What is certain of results that a machine's clock decides.
+//! What is certain of results that a machine's clock decides, or which subtask a record goes to.
 //!
 //! When a timer of such a clock fires, in which window a record falls, whether state has expired, depends on the run. But
 //! what reaches the stage is known, and with it how many results there must or may be for each key: none is lost that a
-//! record causes, none comes twice, none comes of nothing. State that lives longer than any run is exact.
+//! record causes, none comes twice, none comes of nothing. State that lives longer than any run is exact. The same holds of
+//! buffers in several subtasks, to which records are dealt in turn, from the first one on again after a restore.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,8 +11,8 @@ use std::{
 };
 
 use tidegate::pipeline::{
-    Assigner, Expression, Plan, PlannedOperation, PlannedStage, PlannedWindowFunction, ProcessFunction, Row, Stream,
-    Trigger, WindowTime,
+    AggregateFunction, Assigner, BufferMode, Expression, FieldType, Plan, PlannedOperation, PlannedStage,
+    PlannedWindowFunction, ProcessFunction, Row, Stream, Trigger, WindowTime,
 };
 
 use super::{ModelError, Multiset, SinkModel, UpdatesDifference, script::ScriptModel};
@@ -27,6 +28,16 @@ pub(super) struct WithoutClock {
     pub index: usize,
     /// The stage, if it passes its records on.
     stage: Option<usize>,
+}
+
+/// A stage whose results depend on which of its subtasks a record goes to.
+pub(super) fn dealt(plan: &Plan) -> Option<&str> {
+    let is_dealt = |stage: &&PlannedStage| {
+        let is_buffer =
+            matches!(stage.operation, PlannedOperation::Buffer { mode: BufferMode::Split | BufferMode::Raw, .. });
+        is_buffer && stage.parallelism > 1
+    };
+    plan.stages.iter().find(is_dealt).map(|stage| stage.name.as_str())
 }
 
 /// Takes the clock out of a stage.
@@ -67,10 +78,12 @@ pub struct Certain {
     records: BTreeMap<Row, u64>,
     /// Those records as lines.
     lines: Multiset,
+    /// What of those records is listed, and how often.
+    listed: BTreeMap<String, u64>,
 }
 
 /// What is certain of the results of a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 enum Fact {
     /// Each record has one. The field counts from 1 to the number of records at most, if one is named.
     EachRecord { counted: Option<usize> },
@@ -80,6 +93,8 @@ enum Fact {
     SomeRecords,
     /// Each time of a timer has one at most, and each record has one timer.
     Timers { stale: bool },
+    /// They are made of `threshold` records each, no record in two of them; in each subtask less than `threshold` are left.
+    Batches { threshold: u64, subtasks: u64, counted: Option<usize>, listed: Option<(usize, Expression)> },
     /// Each window has one at most, whose number of records is in this field; a record is in so many windows.
     Windows { records: Option<usize>, start: Option<usize>, windows_per_record: u64, purged: bool },
 }
@@ -126,6 +141,20 @@ impl Fact {
                     purged: own || matches!(window.declared.trigger, Some(Trigger::Purging { .. })),
                 })
             }
+            PlannedOperation::Buffer { threshold, mode: BufferMode::Split | BufferMode::Raw, aggregates } => {
+                let counted = aggregates.iter().position(|aggregate| aggregate.function == AggregateFunction::Count);
+                let listed = aggregates.iter().enumerate().find_map(|(index, aggregate)| {
+                    let argument =
+                        aggregate.argument.as_ref().filter(|_| aggregate.function == AggregateFunction::List)?;
+                    (argument.field_type() == FieldType::Int).then(|| (index, argument.clone()))
+                });
+                Some(Self::Batches {
+                    threshold: (*threshold).max(1),
+                    subtasks: u64::from(stage.parallelism),
+                    counted,
+                    listed,
+                })
+            }
             _ => None,
         }
     }
@@ -154,10 +183,16 @@ impl Certain {
             for record in &reaching {
                 *records.entry(record.row.project(&key)).or_default() += 1;
             }
+            let mut listed: BTreeMap<String, u64> = BTreeMap::new();
+            if let Fact::Batches { listed: Some((_, argument)), .. } = &fact {
+                let values = reaching.iter().filter_map(|record| argument.evaluate(&record.row).ok()?.as_int());
+                values.for_each(|value| *listed.entry(value.to_string()).or_default() += 1);
+            }
             sink.schema = plan.sinks[sink.index].schema.clone();
             sink.is_ordered = false;
             sink.places.clear();
-            let of_sink = Self { sink: sink.clone(), fact: fact.clone(), key_length: key.len(), records, lines };
+            let of_sink =
+                Self { sink: sink.clone(), fact: fact.clone(), key_length: key.len(), records, lines, listed };
             certain.insert(sink.name.clone(), of_sink);
         }
         certain
@@ -181,11 +216,37 @@ impl Certain {
             let lines = of_key.get(key).map_or(&[][..], Vec::as_slice);
             self.check_key(key, lines, &mut difference);
         }
-        if self.fact == Fact::SomeRecords {
+        if let Fact::Batches { listed: Some((index, _)), .. } = &self.fact {
+            self.check_listed(*index, of_key.values().flatten(), &mut difference);
+        }
+        if matches!(self.fact, Fact::SomeRecords) {
             let more = actual.minus(&self.lines);
             difference.extra.extend(more.iter().map(|(line, _)| line.to_owned()));
         }
         difference
+    }
+
+    /// Nothing is listed more often than it has come.
+    fn check_listed<'a>(
+        &self,
+        index: usize,
+        lines: impl Iterator<Item = &'a (String, Row)>,
+        difference: &mut UpdatesDifference,
+    ) {
+        let mut left = self.listed.clone();
+        for (line, row) in lines {
+            let texts = row.values().get(index).and_then(|value| value.as_str()).unwrap_or_default().split(',');
+            let mut missing = false;
+            for text in texts {
+                match left.get_mut(text).filter(|count| **count > 0) {
+                    Some(count) => *count -= 1,
+                    None => missing = true,
+                }
+            }
+            if missing {
+                difference.extra.push(line.clone());
+            }
+        }
     }
 
     fn check_key(&self, key: &Row, lines: &[(String, Row)], difference: &mut UpdatesDifference) {
@@ -204,6 +265,13 @@ impl Certain {
                 difference.extra.extend(lines.iter().filter(|(_, row)| !possible(row)).map(|(line, _)| line.clone()));
             }
             Fact::Records(n) => difference.extra.extend(too_many(records / (*n).max(1))),
+            Fact::Batches { threshold, subtasks, counted, .. } => {
+                difference.extra.extend(too_many(records / threshold));
+                let least = records.saturating_sub(subtasks * (threshold - 1)).div_ceil(*threshold);
+                difference.lost.extend((found..least).map(|_| "a batch".to_owned()));
+                let possible = |row: &Row| counted.is_none_or(|counted| field(row, counted) == Some(*threshold as i64));
+                difference.extra.extend(lines.iter().filter(|(_, row)| !possible(row)).map(|(line, _)| line.clone()));
+            }
             Fact::SomeRecords => {
                 if found == 0 && records > 0 {
                     difference.lost.push(format!("any result of key {key}"));
@@ -261,16 +329,19 @@ mod tests {
     use crate::model::Model;
 
     fn model(operation: Operation) -> Model {
+        Model::new(&pipeline(operation)).unwrap()
+    }
+
+    fn pipeline(operation: Operation) -> Pipeline {
         let columns = vec![Field::new("key", FieldType::Text), Field::new("value", FieldType::Int)];
         let steps = [row!["a", 1], row!["a", 2], row!["b", 3]].map(|row| ScriptStep::element(row, 0));
         let script = ScriptSource { at_end: AtScriptEnd::Drain, ..ScriptSource::new(columns, steps) };
         let sink = SinkKind::File(FileSink::new("/out", Format::Csv));
-        let pipeline = Pipeline::new("certain")
+        Pipeline::new("certain")
             .with_checkpoint(Checkpoint::every(Duration::from_secs(1)))
             .source(Source::new("script", SourceKind::Script(script)))
             .stage(Stage::new("stage", "script", operation))
-            .sink(Sink::new("sink", "stage", sink));
-        Model::new(&pipeline).unwrap()
+            .sink(Sink::new("sink", "stage", sink))
     }
 
     fn process(function: ProcessFunction, ttl: Duration) -> Operation {
@@ -308,6 +379,25 @@ mod tests {
         let model = model(process(ProcessFunction::ValueCount, Duration::from_secs(3_600)));
         let lines: Multiset = ["a,1", "a,2", "b,1"].map(str::to_owned).into_iter().collect();
         assert_eq!(model.expected_output()["sink"], lines);
+    }
+
+    #[test]
+    fn buffers_of_several_subtasks_list_each_record_once_and_keep_less_than_a_batch_each() {
+        let list = tidegate::pipeline::Assignment::new("all", "list(value)");
+        let count = tidegate::pipeline::Assignment::new("n", "count()");
+        let buffer = tidegate::pipeline::BufferOperation {
+            threshold: 2,
+            mode: BufferMode::Split,
+            aggregates: vec![count, list],
+        };
+        let mut pipeline = pipeline(Operation::Buffer(buffer));
+        pipeline.stages[0].parallelism = Some(2);
+        let model = Model::new(&pipeline).unwrap();
+        check(&model, &["2,\"1,3\""], 0, &[]);
+        check(&model, &["2,\"3,2\""], 0, &[]);
+        check(&model, &[], 1, &[]);
+        check(&model, &["2,\"1,1\""], 0, &["2,\"1,1\""]);
+        check(&model, &["1,1", "2,\"2,3\""], 0, &["2,\"2,3\"", "1,1"]);
     }
 
     #[test]

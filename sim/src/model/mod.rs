@@ -83,8 +83,8 @@ pub enum ModelError {
         /// How.
         why: String,
     },
-    /// When it emits depends on a clock.
-    #[error("`{name}` depends on a clock, which the model does not know")]
+    /// When it emits depends on a clock, or on which subtask a record goes to.
+    #[error("`{name}` depends on a clock, or on which subtask a record goes to, which the model does not know")]
     Clock {
         /// The stage.
         name: String,
@@ -193,7 +193,11 @@ impl Model {
     }
 
     fn of_scripts(plan: Plan, config: JobConfig, key_groups: KeyGroups) -> Result<Self, ModelError> {
-        let (script, without) = match ScriptModel::new(&plan, key_groups) {
+        let script = match certain::dealt(&plan) {
+            Some(name) => Err(ModelError::Clock { name: name.to_owned() }),
+            None => ScriptModel::new(&plan, key_groups),
+        };
+        let (script, without) = match script {
             Err(ModelError::Clock { name }) => {
                 let without = certain::without_clock(&plan, &name)?;
                 (ScriptModel::new(&without.plan, key_groups)?, Some(without))

@@ -2,7 +2,8 @@
 //!
 //! One script plays everything, so that each subtask that follows has one input channel and sees one sequence. Behind a
 //! stage of parallelism two and more several channels meet: there only kinds follow whose results for a key are decided by
-//! the order of that key's records. What a machine's clock decides comes last.
+//! the order of that key's records. A stage with two inputs may have a script for each: then nothing is late, and whatever
+//! the order between both, the result is one. What a machine's clock decides comes last.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use tidegate::pipeline::{Assignment, Operation, Pipeline, ScriptAction, Source, 
 use super::{
     JOB_ID,
     kind::StageKind,
-    script::{Script, ScriptBounds},
+    script::{Keys, Script, ScriptBounds},
     sink, stages,
 };
 use crate::seed::Seed;
@@ -29,8 +30,21 @@ pub struct Generated {
     pub interval_ms: u64,
     /// What the source plays.
     pub script: Script,
-    /// Its stages and sinks; the source has the name `script`.
+    /// What the source of the second input plays, if the first stage with state has two inputs with a source each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other: Option<Other>,
+    /// Its stages and sinks; the source has the name `script`, that of the second input `other`.
     pub pipeline: Pipeline,
+}
+
+/// The source of a second input.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Other {
+    /// Milliseconds of processing time between two steps.
+    pub interval_ms: u64,
+    /// What it plays.
+    pub script: Script,
 }
 
 /// What a generated pipeline is drawn from.
@@ -48,19 +62,27 @@ pub(super) struct Bounds<'a> {
 }
 
 const SCRIPT: &str = "script";
+const OTHER: &str = "other";
 
 impl Generated {
     pub(super) fn drawn(bounds: &Bounds<'_>, seed: Seed) -> Self {
         let kind = draw_kind(bounds.kinds, &mut seed.child("kind").random());
+        let has_other = kind.has_two_inputs() && seed.child("inputs").random().gen_bool(0.6);
         let script_bounds = ScriptBounds {
-            records: bounds.records,
-            keys: bounds.keys,
-            skewed: bounds.skewed,
-            disorder_ms: bounds.disorder_ms,
-            late: !kind.has_two_inputs() && !kind.has_timers_behind_watermark(),
+            records: if has_other { bounds.records.div_ceil(2) } else { bounds.records },
+            keys: Keys::drawn(bounds.keys, bounds.skewed, &mut seed.child("keys").random()),
+            disorder_ms: if kind.merges() { bounds.disorder_ms.max(400) } else { bounds.disorder_ms },
+            late: !kind.has_two_inputs(),
+            start_ms: None,
+            idle_at_end: kind.has_two_inputs(),
         };
         let script = Script::drawn(script_bounds, seed.child("script"));
-        let mut builder = Builder { pipeline: Pipeline::new(JOB_ID), output: SCRIPT.into(), kinds: Vec::new() };
+        let other = has_other.then(|| {
+            let bounds = ScriptBounds { start_ms: script.start_ms(), idle_at_end: false, ..script_bounds };
+            Script::drawn(bounds, seed.child("other"))
+        });
+        let mut builder =
+            Builder { pipeline: Pipeline::new(JOB_ID), output: SCRIPT.into(), other: has_other, kinds: Vec::new() };
         if bounds.stages_max > 1 {
             builder.lead(&mut seed.child("lead").random());
         }
@@ -71,10 +93,7 @@ impl Generated {
             if !last.0.can_be_followed() || child.child("more").random().gen_bool(0.6) {
                 break;
             }
-            let follows = |kind: &StageKind| {
-                (bounds.parallelism == 1 || kind.follows_order())
-                    && !(script_bounds.late && kind.has_timers_behind_watermark())
-            };
+            let follows = |kind: &StageKind| bounds.parallelism == 1 || kind.follows_order();
             let pool: Vec<StageKind> =
                 StageKind::all().into_iter().filter(|kind| can_follow(*kind) && follows(kind)).collect();
             let next = draw_kind(&pool, &mut child.child("kind").random());
@@ -85,34 +104,41 @@ impl Generated {
         let output = std::mem::take(&mut builder.output);
         builder.pipeline = builder.pipeline.sink(sink("main-out", &output));
         let interval_ms = (bounds.seconds * 1_000 / script.len().max(1) as u64).max(1);
-        Self { kinds: builder.kinds, interval_ms, script, pipeline: builder.pipeline }
+        // One of two sources is ahead of the other, or falls behind it.
+        let pace = seed.child("pace").random().gen_range(1..=20);
+        let other = other.map(|script| Other { interval_ms: (interval_ms * pace / 10).max(1), script });
+        Self { kinds: builder.kinds, interval_ms, script, other, pipeline: builder.pipeline }
     }
 
     /// The pipeline with its source.
     pub(super) fn pipeline(&self) -> Pipeline {
-        let script = self.script.source(Duration::from_millis(self.interval_ms));
-        let mut source = Source::new(SCRIPT, SourceKind::Script(script));
-        source.parallelism = Some(1);
-        self.pipeline.clone().source(source)
+        let source = |name: &str, script: &Script, interval_ms| {
+            let script = script.source(Duration::from_millis(interval_ms));
+            Source { parallelism: Some(1), ..Source::new(name, SourceKind::Script(script)) }
+        };
+        let pipeline = self.pipeline.clone().source(source(SCRIPT, &self.script, self.interval_ms));
+        match &self.other {
+            Some(other) => pipeline.source(source(OTHER, &other.script, other.interval_ms)),
+            None => pipeline,
+        }
     }
 
     /// Simpler pipelines of the same sort: without the last stage, without a side output, with a part of the script.
     pub(crate) fn simpler(&self) -> Vec<Self> {
         let mut simpler = Vec::new();
         simpler.extend(self.without_last_stage());
-        let steps = self.script.len();
-        let mut size = steps / 2;
-        while size > 0 {
-            for start in (0..steps).step_by(size) {
-                let mut candidate = self.clone();
-                candidate.script.steps.drain(start..(start + size).min(steps));
-                if candidate.script.has_records() {
-                    simpler.push(candidate);
-                }
-            }
-            size /= 2;
+        simpler.extend(self.script.shorter().map(|script| Self { script, ..self.clone() }));
+        for other in self.other.iter().flat_map(|other| other.script.shorter().map(|script| Other { script, ..*other }))
+        {
+            simpler.push(Self { other: Some(other), ..self.clone() });
         }
         simpler
+    }
+
+    /// The number of steps of all scripts.
+    #[cfg(test)]
+    pub(super) fn steps(&self) -> usize {
+        self.script.len() + self.other.as_ref().map_or(0, |other| other.script.len())
     }
 
     /// The pipeline whose result is what the last stage with state takes.
@@ -138,6 +164,19 @@ impl Generated {
 }
 
 impl Script {
+    /// Parts of the script that have records.
+    fn shorter(&self) -> impl Iterator<Item = Self> {
+        let steps = self.len();
+        let sizes = std::iter::successors(Some(steps / 2), |size| Some(size / 2)).take_while(|size| *size > 0);
+        let parts = sizes.flat_map(move |size| (0..steps).step_by(size).map(move |start| (start, size)));
+        let without = parts.map(move |(start, size)| {
+            let mut candidate = self.clone();
+            candidate.steps.drain(start..(start + size).min(steps));
+            candidate
+        });
+        without.filter(Self::has_records)
+    }
+
     fn has_records(&self) -> bool {
         self.steps.iter().any(|step| matches!(step.action, ScriptAction::Element { .. }))
     }
@@ -171,6 +210,8 @@ fn glue_name(of: &str) -> String {
 struct Builder {
     pipeline: Pipeline,
     output: String,
+    /// Whether there is a source for the second input of the first stage with state.
+    other: bool,
     kinds: Vec<String>,
 }
 
@@ -210,7 +251,8 @@ impl Builder {
     }
 
     fn add(&mut self, kind: StageKind, name: &str, random: &mut ChaCha8Rng) {
-        let drawn = stages::draw(kind, name, &self.output, random);
+        let other = self.other.then_some(OTHER);
+        let drawn = stages::draw(kind, name, (&self.output, other), random);
         drawn.stages.into_iter().for_each(|stage| self.push(stage));
         if drawn.late {
             self.pipeline.sinks.push(sink(&format!("{name}-late-out"), &format!("{name}.late")));

@@ -24,8 +24,10 @@ pub enum StageKind {
     Rolling,
     /// Two streams that become one, folded at the end.
     Union,
-    /// A join by an interval of event time.
+    /// A join by an interval of event time, both sides in one input.
     IntervalJoin,
+    /// A join by an interval of event time with two inputs.
+    CoIntervalJoin,
     /// A join by a shared window.
     WindowJoin,
     /// A window.
@@ -151,7 +153,7 @@ impl StageKind {
         all.extend(timers(WindowTime::Event));
         all.extend(timers(WindowTime::Processing));
         all.extend(KEYED.into_iter().filter(|kind| kind.is_typed()).map(Self::Ttl));
-        all.extend([Self::IntervalJoin, Self::WindowJoin]);
+        all.extend([Self::IntervalJoin, Self::CoIntervalJoin, Self::WindowJoin]);
         for assigner in ASSIGNERS {
             for trigger in assigner.triggers() {
                 let functions = FUNCTIONS.into_iter().filter(|function| assigner.takes(*function));
@@ -182,6 +184,7 @@ impl StageKind {
             Self::Rolling => "rolling".to_owned(),
             Self::Union => "union".to_owned(),
             Self::IntervalJoin => "interval_join".to_owned(),
+            Self::CoIntervalJoin => "co_interval_join".to_owned(),
             Self::WindowJoin => "window_join".to_owned(),
             Self::Window(WindowKind { assigner, trigger, function }) => {
                 format!("{}/{}/{}", assigner.name(), trigger.name(), function.name())
@@ -203,6 +206,7 @@ impl StageKind {
             | Self::Rolling
             | Self::Union
             | Self::IntervalJoin
+            | Self::CoIntervalJoin
             | Self::WindowJoin => name,
         }
     }
@@ -210,6 +214,11 @@ impl StageKind {
     /// Whether it is a window.
     pub fn is_window(self) -> bool {
         matches!(self, Self::Window(_))
+    }
+
+    /// Whether it has windows that merge.
+    pub(super) fn merges(self) -> bool {
+        matches!(self, Self::Window(window) if window.assigner.merges())
     }
 
     /// Whether a machine's clock decides its results.
@@ -225,6 +234,7 @@ impl StageKind {
             | Self::Rolling
             | Self::Union
             | Self::IntervalJoin
+            | Self::CoIntervalJoin
             | Self::WindowJoin => false,
         }
     }
@@ -253,6 +263,7 @@ impl StageKind {
             | Self::Broadcast
             | Self::Union
             | Self::IntervalJoin
+            | Self::CoIntervalJoin
             | Self::WindowJoin => false,
         }
     }
@@ -260,25 +271,7 @@ impl StageKind {
     /// Whether it has two inputs that come by channels of their own, so that only what does not depend on the order
     /// between them is determined.
     pub(super) fn has_two_inputs(self) -> bool {
-        matches!(self, Self::Broadcast | Self::WindowJoin | Self::Union)
-    }
-
-    /// Whether a late record makes it register a timer behind the watermark. Such a timer fires when the watermark is told
-    /// again after a restore, as in Flink, and not when the next one comes: then several results are right.
-    pub(super) fn has_timers_behind_watermark(self) -> bool {
-        match self {
-            Self::Timers(_, time) => time == WindowTime::Event,
-            Self::Window(window) => matches!(window.trigger, TriggerKind::Continuous | TriggerKind::Purging),
-            Self::Keyed(_)
-            | Self::Ttl(_)
-            | Self::Operator(_)
-            | Self::Broadcast
-            | Self::Running
-            | Self::Rolling
-            | Self::Union
-            | Self::IntervalJoin
-            | Self::WindowJoin => false,
-        }
+        matches!(self, Self::Broadcast | Self::CoIntervalJoin | Self::WindowJoin | Self::Union)
     }
 
     /// Whether it can be followed by another stage with state: its results have an order for each key, and event times
@@ -299,6 +292,7 @@ impl StageKind {
             | Self::Broadcast
             | Self::Union
             | Self::IntervalJoin
+            | Self::CoIntervalJoin
             | Self::WindowJoin => false,
         }
     }

@@ -23,12 +23,19 @@ pub struct Script {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ScriptBounds {
     pub records: u64,
-    pub keys: u64,
-    pub skewed: bool,
+    pub keys: Keys,
     pub disorder_ms: u64,
-    /// Whether records may come behind the watermark, and inputs be idle.
+    /// Whether records may come behind the watermark, and all inputs be idle at once.
     pub late: bool,
+    /// The first event time; any, if none is given.
+    pub start_ms: Option<i64>,
+    /// Whether all inputs may be idle when the script ends.
+    pub idle_at_end: bool,
 }
+
+/// Some scripts have event times and values on a grid of this size only, and watermarks on it or a millisecond before: there
+/// lie the ends of windows.
+pub(super) const GRID_MS: i64 = 50;
 
 impl Script {
     /// The source that plays it.
@@ -53,41 +60,83 @@ impl Script {
         let inputs = if random.gen_bool(0.7) { 1 } else { random.gen_range(2..=3) };
         let step_ms = *[20, 100, 400].choose(&mut random).unwrap_or(&100);
         let start_ms = if random.gen_bool(0.1) { -5_000 } else { random.gen_range(0..10_000) };
+        let start_ms = bounds.start_ms.unwrap_or(start_ms);
+        let grid_ms = if random.gen_bool(0.3) { GRID_MS } else { 1 };
         let mut script = Writer { steps: Vec::new(), idle: vec![false; inputs] };
         let (mut now_ms, mut watermark_ms, mut records) = (start_ms, i64::MIN, 0);
         let disorder_ms = bounds.disorder_ms as i64;
         while records < bounds.records {
             let input = random.gen_range(0..inputs);
             match random.gen_range(0..100) {
-                0..=2 if bounds.late => script.set_idle(input),
+                0..=2 if bounds.late || script.has_active_beside(input) => script.set_idle(input),
                 3..=22 => {
                     // Behind this watermark nothing comes any more but what is meant to be late.
                     let highest_ms = now_ms - disorder_ms - 1;
                     let back_ms = if random.gen_bool(0.15) { random.gen_range(0..5 * step_ms) } else { 0 };
-                    watermark_ms = watermark_ms.max(highest_ms - back_ms);
-                    script.push(input, ScriptAction::Watermark(highest_ms - back_ms));
+                    let mut next_ms = highest_ms - back_ms;
+                    if grid_ms > 1 {
+                        next_ms = next_ms.div_euclid(grid_ms) * grid_ms - random.gen_range(0..=1);
+                    }
+                    watermark_ms = watermark_ms.max(next_ms);
+                    script.push(input, ScriptAction::Watermark(next_ms));
                 }
                 23..=30 if bounds.late && watermark_ms > i64::MIN => {
                     let time_ms = watermark_ms - random.gen_range(0..20 * step_ms);
-                    script.push(input, element(bounds, time_ms, &mut random));
+                    script.push(input, element(bounds.keys, grid_ms, time_ms, &mut random));
                     records += 1;
                 }
                 _ => {
                     // A burst of one event time every now and then.
                     now_ms += if random.gen_bool(0.25) { 0 } else { random.gen_range(0..2 * step_ms) };
                     let time_ms = now_ms - random.gen_range(0..=disorder_ms);
-                    script.push(input, element(bounds, time_ms, &mut random));
+                    script.push(input, element(bounds.keys, grid_ms, time_ms, &mut random));
                     records += 1;
                 }
             }
         }
+        if bounds.idle_at_end && random.gen_bool(0.4) {
+            (0..inputs).for_each(|input| script.set_idle(input));
+        }
         Self { steps: script.steps }
+    }
+
+    /// The event time of its first record.
+    pub(super) fn start_ms(&self) -> Option<i64> {
+        self.steps.iter().find_map(|step| match step.action {
+            ScriptAction::Element { time_ms, .. } => Some(time_ms),
+            _ => None,
+        })
     }
 }
 
-fn element(bounds: ScriptBounds, time_ms: i64, random: &mut impl rand::Rng) -> ScriptAction {
-    let key = if bounds.skewed && random.gen_bool(0.6) { 0 } else { random.gen_range(0..bounds.keys) };
-    ScriptAction::Element { row: row(&format!("k{key}"), random.gen_range(-20..=100)), time_ms }
+/// The names of keys: in each pipeline other ones, of other key groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Keys {
+    first: u64,
+    count: u64,
+    skewed: bool,
+    prefix: &'static str,
+}
+
+impl Keys {
+    pub(super) fn drawn(count: u64, skewed: bool, random: &mut impl rand::Rng) -> Self {
+        let prefixes = ["k", "k", "k", "clé-", "a-key-with-a-rather-long-name-"];
+        let prefix = prefixes.choose(random).unwrap_or(&"k");
+        Self { first: random.gen_range(0..100), count: count.max(1), skewed, prefix }
+    }
+
+    fn name(self, random: &mut impl rand::Rng) -> String {
+        let number = if self.skewed && random.gen_bool(0.6) { 0 } else { random.gen_range(0..self.count) };
+        format!("{}{}", self.prefix, self.first + number)
+    }
+}
+
+/// A record at the first time on the grid that is not before `time_ms`.
+fn element(keys: Keys, grid_ms: i64, time_ms: i64, random: &mut impl rand::Rng) -> ScriptAction {
+    let key = keys.name(random);
+    let value = if grid_ms == 1 { random.gen_range(-20..=100) } else { grid_ms * random.gen_range(-1..=2) };
+    let time_ms = time_ms + (-time_ms).rem_euclid(grid_ms);
+    ScriptAction::Element { row: row(&key, value), time_ms }
 }
 
 fn row(key: &str, value: i64) -> Row {
@@ -106,6 +155,10 @@ impl Writer {
             self.step(input, ScriptAction::Active);
         }
         self.step(input, action);
+    }
+
+    fn has_active_beside(&self, input: usize) -> bool {
+        self.idle.iter().enumerate().any(|(other, idle)| other != input && !idle)
     }
 
     fn set_idle(&mut self, input: usize) {
@@ -182,7 +235,14 @@ fn parse_step(word: &str) -> Result<ScriptStep, String> {
 mod tests {
     use super::*;
 
-    const BOUNDS: ScriptBounds = ScriptBounds { records: 50, keys: 3, skewed: true, disorder_ms: 300, late: true };
+    const BOUNDS: ScriptBounds = ScriptBounds {
+        records: 50,
+        keys: Keys { first: 7, count: 3, skewed: true, prefix: "k" },
+        disorder_ms: 300,
+        late: true,
+        start_ms: None,
+        idle_at_end: true,
+    };
 
     #[test]
     fn a_script_is_read_as_it_was_written() {

@@ -25,7 +25,14 @@ pub(super) struct Drawn {
 }
 
 /// A stage of a kind that takes records with `key` and `value` from an input.
-pub(super) fn draw(kind: StageKind, name: &str, input: &str, random: &mut ChaCha8Rng) -> Drawn {
+///
+/// One with two inputs takes the second one of another stream, if there is one.
+pub(super) fn draw(
+    kind: StageKind,
+    name: &str,
+    (input, other): (&str, Option<&str>),
+    random: &mut ChaCha8Rng,
+) -> Drawn {
     let one = |operation| {
         let late = late_output(&operation);
         Drawn { stages: vec![Stage::new(name, input, operation)], late }
@@ -36,8 +43,10 @@ pub(super) fn draw(kind: StageKind, name: &str, input: &str, random: &mut ChaCha
         StageKind::Timers(pattern, time) => one(process(timers(pattern, time, random), None)),
         StageKind::Operator(mode) => {
             let mut drawn = one(buffer(mode, random));
-            // Which subtask a record without a key goes to is not part of any state.
-            drawn.stages[0].parallelism = Some(1);
+            // Each subtask gets whatever all have kept of a union list: with several there is no one right result.
+            if mode == BufferMode::Union || random.gen_bool(0.6) {
+                drawn.stages[0].parallelism = Some(1);
+            }
             drawn
         }
         StageKind::Running => one(running(random)),
@@ -45,23 +54,24 @@ pub(super) fn draw(kind: StageKind, name: &str, input: &str, random: &mut ChaCha
             let fields = reduction(false, random);
             one(Operation::Rolling(RollingOperation { key: key(), fields }))
         }
-        StageKind::IntervalJoin => one(interval_join(random)),
+        StageKind::IntervalJoin => one(interval_join(JoinSides::Condition("floor_mod(value, 2) = 0".into()), random)),
         StageKind::Window(window) => one(Operation::Window(windows::draw(window, random))),
-        StageKind::Broadcast => two(name, input, enrich()),
-        StageKind::WindowJoin => two(name, input, window_join(random)),
-        StageKind::Union => two(name, input, final_totals()),
+        StageKind::Broadcast => two(name, (input, other), enrich()),
+        StageKind::WindowJoin => two(name, (input, other), window_join(random)),
+        StageKind::CoIntervalJoin => two(name, (input, other), interval_join(JoinSides::Inputs, random)),
+        StageKind::Union => two(name, (input, other), final_totals()),
     }
 }
 
-/// Two streams out of one, and the operation on both.
-fn two(name: &str, input: &str, operation: Operation) -> Drawn {
-    let half = |suffix: &str, rest: u8| {
-        let condition = format!("floor_mod(value, 2) = {rest}");
+/// Two streams, out of one if there is only one, and the operation on both.
+fn two(name: &str, (input, other): (&str, Option<&str>), operation: Operation) -> Drawn {
+    let half = |suffix: &str, input: &str, rest: u8| {
+        let condition = if other.is_some() { "true".to_owned() } else { format!("floor_mod(value, 2) = {rest}") };
         let mut stage = Stage::new(format!("{name}-{suffix}"), input, Operation::Filter { condition });
         stage.parallelism = Some(1);
         stage
     };
-    let (left, right) = (half("left", 0), half("right", 1));
+    let (left, right) = (half("left", input, 0), half("right", other.unwrap_or(input), 1));
     let mut joined = Stage::new(name, left.name.clone(), operation);
     joined.inputs.push(right.name.clone());
     Drawn { stages: vec![left, right, joined], late: false }
@@ -95,6 +105,7 @@ pub(super) fn value_of(kind: StageKind) -> &'static str {
         | StageKind::Broadcast
         | StageKind::Rolling
         | StageKind::IntervalJoin
+        | StageKind::CoIntervalJoin
         | StageKind::WindowJoin => "value",
     }
 }
@@ -184,19 +195,21 @@ fn enrich() -> Operation {
     })
 }
 
-fn interval_join(random: &mut ChaCha8Rng) -> Operation {
+fn interval_join(sides: JoinSides, random: &mut ChaCha8Rng) -> Operation {
+    // Two inputs come in no order, and then nothing is late.
+    let is_one = sides != JoinSides::Inputs;
     let lower_ms = random.gen_range(-1_500..=500);
     let bound = |exclusive| if exclusive { BoundKind::Exclusive } else { BoundKind::Inclusive };
     let upper_ms = lower_ms + random.gen_range(2..=1_500);
     Operation::IntervalJoin(IntervalJoinOperation {
-        sides: JoinSides::Condition("floor_mod(value, 2) = 0".into()),
+        sides,
         key: key(),
         right_key: Vec::new(),
         lower_ms,
         lower: bound(random.gen_bool(0.3)),
         upper_ms,
         upper: bound(random.gen_bool(0.3)),
-        late_records: if random.gen_bool(0.5) { LateRecords::SideOutput } else { LateRecords::Drop },
+        late_records: if is_one && random.gen_bool(0.5) { LateRecords::SideOutput } else { LateRecords::Drop },
         ttl: None,
         fields: vec![
             Assignment::new("key", "a.key"),

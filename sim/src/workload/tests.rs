@@ -53,7 +53,7 @@ fn simpler_pipelines_are_valid_and_simpler() {
         let workload = drawn(&Fixed::default(), number);
         let generated = workload.generated.as_ref().unwrap();
         for simpler in generated.simpler() {
-            assert!(simpler.kinds.len() < generated.kinds.len() || simpler.script.len() < generated.script.len());
+            assert!(simpler.kinds.len() < generated.kinds.len() || simpler.steps() < generated.steps());
             let workload = Workload { generated: Some(Box::new(simpler)), ..workload.clone() };
             assert!(workload.pipeline().validate().is_ok(), "{number}: {:?}", workload.pipeline().validate());
         }

@@ -11,6 +11,7 @@ use tidegate::pipeline::{
 
 use super::{
     kind::{AssignerKind, FunctionKind, TriggerKind, WindowKind},
+    script::GRID_MS,
     stages::{key, millis, reduction},
 };
 
@@ -43,15 +44,26 @@ pub(super) fn draw(kind: WindowKind, random: &mut ChaCha8Rng) -> WindowOperation
         time: if processing { WindowTime::Processing } else { WindowTime::Event },
         trigger: trigger(kind, random),
         evictor: (kind.function == FunctionKind::Evicting).then(|| evictor(random)),
-        allowed_lateness: if is_late && random.gen_bool(0.5) { millis(random, 1..=2_000) } else { Duration::ZERO },
+        allowed_lateness: if is_late && random.gen_bool(0.5) { on_grid(random, 1..=2_000) } else { Duration::ZERO },
         late_records: if is_late && random.gen_bool(0.6) { LateRecords::SideOutput } else { LateRecords::Drop },
         function: function(kind.function, order, random),
         bounds: if random.gen_bool(0.8) { WindowBounds::Shown } else { WindowBounds::Hidden },
     }
 }
 
+/// Milliseconds, half of the time whole multiples of the grid that scripts may have.
+fn on_grid(random: &mut ChaCha8Rng, range: std::ops::RangeInclusive<u64>) -> Duration {
+    let (least, most) = (*range.start(), *range.end());
+    let grid_ms = GRID_MS as u64;
+    if random.gen_bool(0.5) {
+        millis(random, least.div_ceil(grid_ms)..=most / grid_ms) * GRID_MS as u32
+    } else {
+        millis(random, range)
+    }
+}
+
 fn assigner(kind: AssignerKind, random: &mut ChaCha8Rng) -> Assigner {
-    let size = millis(random, 200..=4_000);
+    let size = on_grid(random, 200..=4_000);
     let offset = |random: &mut ChaCha8Rng, limit: Duration| {
         if random.gen_bool(0.3) { millis(random, 0..=limit.as_millis() as u64 - 1) } else { Duration::ZERO }
     };
@@ -68,9 +80,20 @@ fn assigner(kind: AssignerKind, random: &mut ChaCha8Rng) -> Assigner {
             };
             Assigner::Sliding { size, slide, offset: offset(random, slide) }
         }
-        AssignerKind::Session | AssignerKind::ProcessingSession => Assigner::Session { gap: millis(random, 50..=800) },
+        AssignerKind::Session | AssignerKind::ProcessingSession => {
+            // Short gaps leave many sessions, which late records make one.
+            let longest = *[200, 800].choose(random).unwrap_or(&800);
+            Assigner::Session { gap: on_grid(random, 50..=longest) }
+        }
         AssignerKind::DynamicSession => {
-            Assigner::DynamicSession { gap: format!("{} + abs(value)", random.gen_range(10..=400)) }
+            // In step with the times of a script that keeps to a grid: then some records have a session of their own that
+            // is a merged one.
+            let least = if random.gen_bool(0.5) {
+                GRID_MS as u64 * random.gen_range(1..=4)
+            } else {
+                random.gen_range(10..=400)
+            };
+            Assigner::DynamicSession { gap: format!("{least} + abs(value)") }
         }
         AssignerKind::Global => Assigner::Global,
         AssignerKind::Count => Assigner::Count { size: random.gen_range(1..=6), slide: None },
@@ -80,14 +103,14 @@ fn assigner(kind: AssignerKind, random: &mut ChaCha8Rng) -> Assigner {
     }
 }
 
-/// The windows of a join: none that merge, because what is kept then depends on which side came first.
+/// The windows of a join.
 pub(super) fn joined(random: &mut ChaCha8Rng) -> Assigner {
-    let kinds = [AssignerKind::Tumbling, AssignerKind::Sliding];
+    let kinds = [AssignerKind::Tumbling, AssignerKind::Sliding, AssignerKind::Session];
     assigner(*kinds.choose(random).unwrap_or(&kinds[0]), random)
 }
 
 fn trigger(kind: WindowKind, random: &mut ChaCha8Rng) -> Option<Trigger> {
-    let count = Trigger::Count { n: random.gen_range(1..=4) };
+    let count = Trigger::Count { n: random.gen_range(1..=if kind.assigner.merges() { 6 } else { 4 }) };
     let interval = millis(random, 100..=1_500);
     let own = if kind.assigner.is_processing() { Trigger::ProcessingTime } else { Trigger::EventTime };
     match kind.trigger {

@@ -179,7 +179,7 @@ fn a_version_that_nobody_can_read_is_refused_with_all_names() {
 }
 
 fn lives(milliseconds: u64) -> StateTtlConfig {
-    StateTtlConfig::new(Duration::from_millis(milliseconds))
+    StateTtlConfig::new(Duration::from_millis(milliseconds)).without_cleanup_in_background()
 }
 
 fn expiring(config: StateTtlConfig) -> ValueState<u64> {

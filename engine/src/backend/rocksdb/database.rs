@@ -22,6 +22,7 @@ use rocksdb::{
 };
 
 use super::{
+    compaction::{self, KnownTime, LateRule},
     layout::{self, Parts},
     working_directory::WorkingDirectory,
 };
@@ -112,9 +113,13 @@ impl Database {
         })
     }
 
-    /// Adds the column family of a state.
-    pub(super) fn create_family(&self, state: &str) -> Result<()> {
-        self.db.create_cf(family_name(state), &self.options).map_err(|error| self.failed("add a state", error))
+    /// Adds the column family of a state; with a rule, what has expired is dropped when its files are merged.
+    pub(super) fn create_family(&self, state: &str, expiring: Option<(LateRule, Arc<KnownTime>)>) -> Result<()> {
+        let mut options = self.options.clone();
+        if let Some((rule, time)) = expiring {
+            compaction::drop_expired(&mut options, rule, time);
+        }
+        self.db.create_cf(family_name(state), &options).map_err(|error| self.failed("add a state", error))
     }
 
     fn family(&self, state: &str) -> Arc<BoundColumnFamily<'_>> {

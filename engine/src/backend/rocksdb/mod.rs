@@ -5,16 +5,19 @@
 //! checkpoint and the restore. Timers stay on the heap, as with Flink's `state.backend.rocksdb.timer-service.factory:
 //! HEAP`.
 
+mod compaction;
 mod database;
 mod layout;
 mod table;
 mod working_directory;
 
+pub(super) use compaction::{HasExpired, list_has_expired, value_has_expired};
 pub use table::RocksDbTable;
 
 use std::{any::Any, collections::BTreeMap, marker::PhantomData, sync::Arc};
 
 use self::{
+    compaction::{KnownTime, LateRule, Rule},
     database::{CheckpointDirectory, Database, Format, RawEntry},
     table::chunk_of,
 };
@@ -26,8 +29,9 @@ use crate::{
     id::OperatorUid,
     state::{
         AsyncKeyedSnapshot, Key, KeyGroupEntries, KeyGroupRange, KeyGroups, KeyedEntry, KeyedSnapshot, Namespace,
-        StateMeta, StateSnapshot,
+        StateMeta, StateSnapshot, StateTtlConfig, TimeToLive,
     },
+    time::Timestamp,
 };
 
 /// The keyed state of one operator of one subtask.
@@ -38,11 +42,13 @@ pub struct RocksDbBackend<K> {
     /// Restored state that nobody has asked for. It stays in every snapshot: asking may come with a later version.
     unclaimed: Arc<KeyedSnapshot>,
     database: Arc<Database>,
+    time: Arc<KnownTime>,
     key: PhantomData<fn() -> K>,
 }
 
 struct Registered {
     state: RegisteredState,
+    expiring: LateRule,
     table: Box<dyn Any + Send>,
 }
 
@@ -76,8 +82,21 @@ impl<K: Key> RocksDbBackend<K> {
             states: Vec::new(),
             unclaimed: Arc::new(restored),
             database: Arc::new(database),
+            time: Arc::new(KnownTime::new(Timestamp::MIN)),
             key: PhantomData,
         })
+    }
+
+    /// Tells the processing time.
+    pub(super) fn observe_time(&self, now: Timestamp) {
+        self.time.tell(now);
+    }
+
+    /// Drops entries of a state that have expired when files are merged, and looks at the time every `query_entries`.
+    pub(super) fn expire(&mut self, state: &str, config: StateTtlConfig, query_entries: u64, has_expired: HasExpired) {
+        if let Some(registered) = self.states.iter().find(|registered| registered.state.name == state) {
+            registered.expiring.get_or_init(|| Rule { config, query_entries, has_expired });
+        }
     }
 
     /// Registers a state of values; returns its number.
@@ -133,7 +152,9 @@ impl<K: Key> RocksDbBackend<K> {
             }
             None => KeyGroupEntries::new(),
         };
-        self.database.create_family(name)?;
+        let expiring = LateRule::default();
+        let expires = meta.time_to_live == TimeToLive::Enabled;
+        self.database.create_family(name, expires.then(|| (expiring.clone(), self.time.clone())))?;
         self.load::<N, V>(name, groups, store)?;
         let table = RocksDbTable::<K, N, V> {
             database: self.database.clone(),
@@ -142,7 +163,7 @@ impl<K: Key> RocksDbBackend<K> {
             types: PhantomData,
         };
         let state = RegisteredState { name: name.to_owned(), meta, canonical };
-        self.states.push(Registered { state, table: Box::new(table) });
+        self.states.push(Registered { state, expiring, table: Box::new(table) });
         Ok(self.states.len() - 1)
     }
 

@@ -1,15 +1,20 @@
 //! RocksDB against the heap: the same calls must show the same state and keep the same bytes.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    backend::{KeyedStateBackend, ListOf, Lists as _, MapOf, Maps as _, StateId, Values as _},
+    backend::{
+        KeyedStateBackend, ListOf, ListState, Lists as _, MapOf, MapState, Maps as _, StateAccess, StateId,
+        StateRegistry, ValueState, Values as _,
+    },
     config::{BackgroundWork, StateBackend},
     event::{NoObserver, Reporter, Subject},
     id::Attempt,
     operator::{OperatorContext, OperatorSnapshot},
-    state::{StateDescriptor, StateKind},
+    state::{ListStateDescriptor, MapStateDescriptor, StateDescriptor, StateKind, ValueStateDescriptor},
     time::{TimeDomain, Timestamp},
 };
 
@@ -338,4 +343,55 @@ fn each_planted_bug_loses_state() {
     assert_eq!(seen_with(None), (true, 1));
     assert_eq!(seen_with(Some("rocksdb_snapshot_without_flush")), (false, 1));
     assert_eq!(seen_with(Some("rocksdb_prefix_scan_misses_flushed_entries")), (true, 0));
+}
+
+fn at<'a>(backend: &'a mut Backend, key: &'a String, now: i64) -> StateAccess<'a, String, ()> {
+    StateAccess { backend, key, namespace: &(), processing_time: Timestamp(now) }
+}
+
+/// Snapshots until the files of each state have been merged once.
+fn merge_files(backend: &mut Backend) {
+    for _ in 0..4 {
+        snapshot(backend);
+    }
+}
+
+#[test]
+fn merging_files_drops_what_has_expired_of_every_kind_of_state_and_nothing_else() {
+    let mut backend = open(&deterministic(), KeyedSnapshot::new());
+    let lives = StateTtlConfig::new(Duration::from_millis(100));
+    let mut value = ValueState::new(ValueStateDescriptor::<u8>::new("value").with_time_to_live(lives));
+    let mut list = ListState::new(ListStateDescriptor::<u8>::new("list").with_time_to_live(lives));
+    let mut map = MapState::new(MapStateDescriptor::<u8, u8>::new("map").with_time_to_live(lives));
+    let kept = lives.without_cleanup_in_background();
+    let mut keeps = ValueState::new(ValueStateDescriptor::<u8>::new("keeps").with_time_to_live(kept));
+    StateRegistry::new(&mut backend).register(&mut value).unwrap();
+    StateRegistry::new(&mut backend).register(&mut list).unwrap();
+    StateRegistry::new(&mut backend).register(&mut map).unwrap();
+    StateRegistry::new(&mut backend).register(&mut keeps).unwrap();
+    let mixed = "mixed".to_owned();
+    for (key, used) in [("old", 0), ("young", 50)] {
+        let key = key.to_owned();
+        let context = &mut at(&mut backend, &key, used);
+        value.update(context, 1).unwrap();
+        keeps.update(context, 1).unwrap();
+        list.add_all(context, vec![1, 2]).unwrap();
+        map.put(context, 1, 1).unwrap();
+        map.put(&mut at(&mut backend, &mixed, used), used as u8, 1).unwrap();
+        // An element of each age: the list stays as it is.
+        list.add(&mut at(&mut backend, &mixed, used), used as u8).unwrap();
+    }
+    let counts = |backend: &mut Backend| {
+        merge_files(backend);
+        let snapshot = snapshot(backend);
+        ["value", "keeps", "list", "map"].map(|state| snapshot[state].groups.values().map(Vec::len).sum::<usize>())
+    };
+    value.value(&mut at(&mut backend, &"other".to_owned(), 99)).unwrap();
+    assert_eq!(counts(&mut backend), [2, 2, 3, 3], "nothing has expired by the last known time");
+    value.value(&mut at(&mut backend, &"other".to_owned(), 100)).unwrap();
+    assert_eq!(counts(&mut backend), [1, 2, 2, 2]);
+    assert_eq!(map.entries(&mut at(&mut backend, &mixed, 100)).unwrap(), [(50, 1)]);
+    value.value(&mut at(&mut backend, &"other".to_owned(), 150)).unwrap();
+    merge_files(&mut backend);
+    assert_eq!(snapshot(&mut backend).keys().collect::<Vec<_>>(), ["keeps"]);
 }

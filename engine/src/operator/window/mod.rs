@@ -253,7 +253,9 @@ where
 
     fn advance_watermark(&mut self, watermark: Timestamp, out: &mut Collector<F::Out>) -> Result<()> {
         self.with_running(|operator, running| {
-            running.live.timers.set_watermark(watermark);
+            if !running.live.timers.advance_watermark(watermark) {
+                return Ok(());
+            }
             while let Some(timer) = running.live.timers.pop_due_event_time() {
                 operator.on_timer(TimeDomain::EventTime, &timer, running, out)?;
             }

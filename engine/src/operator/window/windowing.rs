@@ -31,9 +31,15 @@ impl Lateness {
     }
 
     #[inline]
+    fn is_over<W: Window>(self, window: &W, watermark: Timestamp) -> bool {
+        let cleanup_time = self.cleanup_time(window);
+        cleanup_time < watermark || cleanup_time == watermark && !planted!("window_open_at_its_cleanup_time")
+    }
+
+    #[inline]
     pub(super) fn is_window_late<W: Window>(self, window: &W, watermark: Timestamp) -> bool {
         self.domain == TimeDomain::EventTime
-            && self.cleanup_time(window) <= watermark
+            && self.is_over(window, watermark)
             && !planted!("late_record_accepted_after_cleanup")
     }
 

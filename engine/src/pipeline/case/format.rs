@@ -1,6 +1,6 @@
 //! The shape of a case in JSON.
 
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 
 fn one() -> u32 {
     1
@@ -18,7 +18,14 @@ fn fixed_delay() -> String {
     "fixed-delay".into()
 }
 
+/// A case beside whatever else is said of it, such as its answer.
 #[derive(Debug, Deserialize)]
+pub(super) struct EnvelopeFile {
+    pub(super) case: CaseFile,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct CaseFile {
     pub(super) name: String,
     #[serde(default = "one")]
@@ -43,6 +50,14 @@ pub(super) struct CaseFile {
     pub(super) restore_watermark: bool,
     pub(super) stages: Vec<StageFile>,
     pub(super) steps: Vec<StepFile>,
+    /// How the answer was found: without meaning here, where nothing is shared between operators or waits so long.
+    #[serde(default, rename = "object_reuse")]
+    _object_reuse: IgnoredAny,
+    #[serde(default, rename = "timeout_ms")]
+    _timeout_ms: IgnoredAny,
+    /// Whether the answer says what was committed, too.
+    #[serde(default, rename = "commit_sink")]
+    _commit_sink: IgnoredAny,
 }
 
 #[derive(Debug, Deserialize)]
@@ -84,7 +99,7 @@ impl ElementFile {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(tag = "op", rename_all = "snake_case")]
+#[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum StageFile {
     Map {
         #[serde(rename = "fn")]
@@ -158,7 +173,7 @@ pub(super) enum StageFile {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum AssignerFile {
     Tumbling {
         size: u64,
@@ -178,13 +193,13 @@ pub(super) enum AssignerFile {
         base: i64,
         per_value: i64,
     },
-    Global,
+    Global {},
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum TriggerFile {
-    EventTime,
+    EventTime {},
     Count { n: u64 },
     ContinuousEventTime { interval: u64 },
     Delta { threshold: f64 },
@@ -192,7 +207,7 @@ pub(super) enum TriggerFile {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum EvictorFile {
     Count {
         n: u64,
@@ -212,6 +227,7 @@ pub(super) enum EvictorFile {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct FunctionFile {
     pub(super) kind: String,
     pub(super) agg: String,

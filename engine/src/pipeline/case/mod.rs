@@ -9,13 +9,14 @@ mod stages;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use format::{CaseFile, StepFile};
+use format::{CaseFile, EnvelopeFile, StepFile};
 
 use super::{
     model::{
         AtScriptEnd, Checkpoint, Pipeline, RestoredWatermark, ScriptAction, ScriptSource, ScriptStep, Sink, SinkKind,
         Source, SourceKind,
     },
+    read,
     row::{Datum, Row},
     schema::{Field, FieldType},
 };
@@ -47,14 +48,11 @@ impl Case {
     /// # Errors
     /// [`ErrorKind::Configuration`] if it is no case, or says what the engine does not have.
     pub fn from_json(file_name: &str, text: &str) -> Result<Self> {
-        let invalid = |error: serde_json::Error| {
-            Error::new(ErrorKind::Configuration, format!("{file_name} is not a case")).with_source(error)
+        let file = if enveloped(text) {
+            read::json::<EnvelopeFile>(file_name, text)?.case
+        } else {
+            read::json::<CaseFile>(file_name, text)?
         };
-        let mut value: serde_json::Value = serde_json::from_str(text).map_err(invalid)?;
-        if let Some(case) = value.get_mut("case") {
-            value = case.take();
-        }
-        let file: CaseFile = serde_json::from_value(value).map_err(invalid)?;
         let unsupported =
             |what: String| Error::new(ErrorKind::Configuration, format!("the case `{}` has {what}", file.name));
         let mut pipeline = Pipeline::new(file.name.clone()).source(script(&file).map_err(unsupported)?);
@@ -71,6 +69,11 @@ impl Case {
         })?;
         Ok(Self { pipeline, backend: file.backend })
     }
+}
+
+/// Whether the case is a field of the text, beside its answer.
+fn enveloped(text: &str) -> bool {
+    serde_json::from_str::<serde_json::Value>(text).is_ok_and(|value| value.get("case").is_some())
 }
 
 /// The name of the source.
@@ -131,5 +134,6 @@ fn options(file: &CaseFile, pipeline: &mut Pipeline) {
         config.insert("restart-strategy.fixed-delay.attempts".into(), attempts.to_string());
         config.insert("restart-strategy.fixed-delay.delay".into(), format!("{} ms", file.restart_delay_ms));
     }
+    config.insert("tidegate.restore-watermark".into(), file.restore_watermark.to_string());
     pipeline.config = config;
 }

@@ -351,13 +351,13 @@ fn assigner(file: &AssignerFile) -> Result<Assigner> {
         AssignerFile::SessionDynamic { base, per_value } => {
             Assigner::DynamicSession { gap: format!("{base} + {per_value} * abs(v)") }
         }
-        AssignerFile::Global => Assigner::Global,
+        AssignerFile::Global {} => Assigner::Global,
     })
 }
 
 fn trigger(file: &TriggerFile) -> Trigger {
     match file {
-        TriggerFile::EventTime => Trigger::EventTime,
+        TriggerFile::EventTime {} => Trigger::EventTime,
         TriggerFile::Count { n } => Trigger::Count { n: *n },
         TriggerFile::ContinuousEventTime { interval } => {
             Trigger::ContinuousEventTime { interval: Duration::from_millis(*interval) }

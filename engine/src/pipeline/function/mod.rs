@@ -89,13 +89,15 @@ pub(super) fn time_to_live(ttl: &StateTtl) -> StateTtlConfig {
     if cleanup.full_snapshot {
         config = config.with_cleanup_in_full_snapshot();
     }
-    // In the background means Flink's defaults: 5 entries per access on the heap, the clock asked every 1000 entries.
-    let background = |own: Option<u64>, default: u64| own.or(cleanup.in_background.then_some(default));
-    if let Some(entries) = background(cleanup.incremental.map(u64::from), 5) {
-        let run = if cleanup.run_for_every_record { CleanupRun::PerRecord } else { CleanupRun::PerAccess };
-        config = config.with_incremental_cleanup(usize::try_from(entries).unwrap_or(usize::MAX), run);
+    if !cleanup.in_background {
+        config = config.without_cleanup_in_background();
     }
-    if let Some(entries) = background(cleanup.query_time_after_entries, 1000) {
+    let own = config.cleanup.incremental.map(|default| default.entries);
+    if let Some(entries) = cleanup.incremental.map(|entries| entries as usize).or(own) {
+        let run = if cleanup.run_for_every_record { CleanupRun::PerRecord } else { CleanupRun::PerAccess };
+        config = config.with_incremental_cleanup(entries, run);
+    }
+    if let Some(entries) = cleanup.query_time_after_entries {
         config = config.with_cleanup_in_compaction(entries);
     }
     config

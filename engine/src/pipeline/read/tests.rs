@@ -461,3 +461,26 @@ proptest! {
         let _ = Pipeline::from_json("p.json", &damaged).map_err(|error| error.to_string());
     }
 }
+
+fn refused_json(text: &str) -> String {
+    Pipeline::from_json("case.json", text).unwrap_err().to_string()
+}
+
+#[test]
+fn what_is_wrong_with_a_case_is_shown_where_it_is() {
+    let case = r#"{"case":{"name":"c","stages":[{"op":"map","fn":"add","bye":2}],"steps":[{"w":1}]},"flink":{}}"#;
+    let refused = refused_json(case);
+    assert!(refused.contains("case.json:1:66: unknown field `bye`"), "{refused}");
+    assert!(refused.contains("did you mean `by`?"), "{refused}");
+    let refused = refused_json(&case.replace("bye", "by").replace(r#""w":1"#, r#""w":"x""#));
+    assert!(refused.contains("case.json:1:86: found text \"x\""), "{refused}");
+    assert_eq!(Pipeline::from_json("case.json", &case.replace("bye", "by")).unwrap().name, "c");
+}
+
+#[test]
+fn json_that_ends_too_early_is_said_to_do_so_and_a_long_line_is_shown_in_part() {
+    let long = format!(r#"{{"case":{{"name":"{}","stages""#, "n".repeat(1_000));
+    let refused = refused_json(&long);
+    assert!(refused.contains("EOF while parsing"), "{refused}");
+    assert!(refused.lines().all(|line| line.chars().count() < 2 * super::SHOWN + 10) && refused.contains('…'), "{refused}");
+}

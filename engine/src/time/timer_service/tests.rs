@@ -18,7 +18,7 @@ fn restored(snapshot: TimersSnapshot<u8, u8>) -> Service {
     snapshot.encode_into(&mut keyed);
     let mut take = |name| keyed.remove(name).map(|state| state.groups).unwrap_or_default();
     let (event, processing) = (take(Service::EVENT), take(Service::PROCESSING));
-    Service::restore(key_groups(), event, processing).unwrap()
+    Service::restore(key_groups(), Timestamp::MIN, event, processing).unwrap()
 }
 
 /// What the callback of a timer does: registers one timer, deletes another.
@@ -28,7 +28,7 @@ fn callback((timestamp, key, namespace): Fired) -> (Option<Fired>, Fired) {
 }
 
 fn fire(timers: &mut Service, watermark: i64) -> Vec<Fired> {
-    timers.set_watermark(Timestamp(watermark));
+    timers.advance_watermark(Timestamp(watermark));
     let mut fired = Vec::new();
     while let Some(timer) = timers.pop_due_event_time() {
         let timer = (timer.timestamp.0, timer.key, timer.namespace);
@@ -90,10 +90,10 @@ proptest! {
                 Op::SnapshotAndRestore => {
                     let snapshot = timers.snapshot();
                     timers.register(TimeDomain::EventTime, Timestamp(7), &1, &1);
-                    timers.set_watermark(Timestamp(60));
+                    timers.advance_watermark(Timestamp(60));
                     while timers.pop_due_event_time().is_some() {}
                     timers = restored(snapshot);
-                    timers.set_watermark(Timestamp(watermark));
+                    timers.advance_watermark(Timestamp(watermark));
                 }
             }
             prop_assert_eq!(timers.len(TimeDomain::EventTime), model.len());
@@ -119,7 +119,8 @@ fn a_timer_of_a_foreign_key_group_is_refused() {
     let entry =
         KeyedEntry { key: codec::encode(&1_u8), namespace: codec::encode(&1_u8), value: codec::encode(&Timestamp(1)) };
     let wrong = (key_groups().of_key(&1_u8) + 1) % 4;
-    let error = Service::restore(key_groups(), BTreeMap::from([(wrong, vec![entry])]), BTreeMap::new()).unwrap_err();
+    let error = Service::restore(key_groups(), Timestamp::MIN, BTreeMap::from([(wrong, vec![entry])]), BTreeMap::new())
+        .unwrap_err();
     assert!(matches!(error, TimerRestoreError::WrongKeyGroup { .. }), "{error}");
 }
 

@@ -366,8 +366,10 @@ impl Model {
     }
 
     pub(super) fn advance_watermark(&mut self, watermark: i64) {
-        self.watermark = self.watermark.max(watermark);
-        self.advance(false, self.watermark);
+        if watermark > self.watermark {
+            self.watermark = watermark;
+            self.advance(false, watermark);
+        }
     }
 
     pub(super) fn advance_clock(&mut self, clock: i64) {
