@@ -338,7 +338,9 @@ impl Handle {
                     let (target, sources) = merge_of(argument);
                     state.merge_namespaces(context, &target, &sources).map(|()| None)
                 }
-                _ => state.add(context, number(argument)).map(|()| None),
+                // What another kind of state calls an update.
+                "add" | "update" => state.add(context, number(argument)).map(|()| None),
+                other => panic!("no operation {other}"),
             },
             Self::Aggregating(state) => match operation {
                 "get" => Ok(Some(state.get(context)?.unwrap_or(Value::Null))),
@@ -346,7 +348,9 @@ impl Handle {
                     let (target, sources) = merge_of(argument);
                     state.merge_namespaces(context, &target, &sources).map(|()| None)
                 }
-                _ => state.add(context, number(argument)).map(|()| None),
+                // What another kind of state calls an update.
+                "add" | "update" => state.add(context, number(argument)).map(|()| None),
+                other => panic!("no operation {other}"),
             },
         }
     }

@@ -49,6 +49,16 @@ pub fn expect<T: PartialEq + std::fmt::Debug>(step: &Value, actual: &T, expected
     Err(format!("at {step}: got {actual:?}, expected {expected:?}"))
 }
 
+/// Refuses fields that a runner does not know, other than those that only describe: what is not read is not tested.
+///
+/// # Errors
+/// With the first such field.
+pub fn known(value: &Value, fields: &[&str]) -> Result<(), String> {
+    let known = |name: &str| fields.contains(&name) || ["id", "origin", "note"].contains(&name);
+    let unknown = value.as_object().into_iter().flatten().find(|(name, _)| !known(name));
+    unknown.map_or(Ok(()), |(name, _)| Err(format!("the field {name} means nothing to this runner: {value}")))
+}
+
 /// The text under a key.
 #[track_caller]
 pub fn text<'a>(value: &'a Value, key: &str) -> &'a str {

@@ -31,7 +31,7 @@ use tidegate::{
 };
 
 use super::{
-    vectors::{expect, list, number, text},
+    vectors::{expect, known, list, number, text},
     window_words::{bounds, evictor, trigger},
 };
 
@@ -129,17 +129,36 @@ impl WindowAssigner<Event> for PointSessions {
 }
 
 fn operator(config: &Value, kept: Kept) -> AnyOperator {
+    let fields = [
+        "assigner",
+        "size",
+        "slide",
+        "offset",
+        "gap",
+        "gap_rule",
+        "trigger",
+        "evictor",
+        "function",
+        "allowed_lateness",
+        "late_side_output",
+    ];
+    known(config, &fields).unwrap_or_else(|unknown| panic!("{unknown}"));
+    let offset_ms = config["offset"].as_i64().unwrap_or(0);
+    let tumbling = || {
+        let period = WindowPeriod { size_ms: number(config, "size"), offset_ms };
+        TumblingWindows::of_period(period).expect("a size")
+    };
+    let sliding = |size| {
+        let slides = WindowPeriod { size_ms: number(config, "slide"), offset_ms };
+        SlidingWindows::of(size, slides).expect("a size")
+    };
     let millis = |key| Duration::from_millis(number(config, key).try_into().expect("a duration"));
     let name = text(config, "assigner");
     match name.split('(').next().expect("a name") {
-        "tumbling_event" => with_windows(config, kept, TumblingWindows::of(millis("size")).expect("a size")),
-        "tumbling_processing" => {
-            with_windows(config, kept, TumblingWindows::of(millis("size")).expect("a size").in_processing_time())
-        }
-        "sliding_event" => {
-            let slides = WindowPeriod { size_ms: number(config, "slide"), offset_ms: 0 };
-            with_windows(config, kept, SlidingWindows::of(millis("size"), slides).expect("a size"))
-        }
+        "tumbling_event" => with_windows(config, kept, tumbling()),
+        "tumbling_processing" => with_windows(config, kept, tumbling().in_processing_time()),
+        "sliding_event" => with_windows(config, kept, sliding(millis("size"))),
+        "sliding_processing" => with_windows(config, kept, sliding(millis("size")).in_processing_time()),
         "session_event" => with_windows(config, kept, SessionWindows::with_gap(millis("gap")).expect("a gap")),
         "session_event_point" => {
             with_windows(config, kept, PointSessions(SessionWindows::with_gap(millis("gap")).expect("a gap")))
@@ -147,13 +166,15 @@ fn operator(config: &Value, kept: Kept) -> AnyOperator {
         "session_processing" => {
             with_windows(config, kept, SessionWindows::with_gap(millis("gap")).expect("a gap").in_processing_time())
         }
-        "session_processing_dynamic" => {
+        "session_processing_dynamic" | "session_event_dynamic" => {
             let gap = |(key, value): &Event| match (key.as_str(), value) {
                 ("key1", _) => 3000,
                 (_, 10) => 1000,
                 _ => 2000,
             };
-            with_windows(config, kept, SessionWindows::with_dynamic_gap(gap).in_processing_time())
+            let assigner = SessionWindows::with_dynamic_gap(gap);
+            let by_clock = name.starts_with("session_processing");
+            with_windows(config, kept, if by_clock { assigner.in_processing_time() } else { assigner })
         }
         "global" => with_windows(config, kept, GlobalWindows),
         other => panic!("no assigner {other}"),
@@ -264,6 +285,7 @@ impl Driver<'_> {
     }
 
     fn step(&mut self, step: &Value) -> Result<(), String> {
+        known(step, &["op", "key", "value", "ts", "emit", "late"])?;
         let done = match text(step, "op") {
             "element" => {
                 let timestamp = Timestamp(step["ts"].as_i64().unwrap_or(i64::MIN));

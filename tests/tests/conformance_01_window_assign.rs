@@ -10,7 +10,7 @@ use tidegate::{
         WindowPeriod, window_start,
     },
 };
-use tidegate_tests::vectors::{expect, list, number, numbers, run, text};
+use tidegate_tests::vectors::{expect, known, list, number, numbers, run, text};
 
 #[test]
 fn every_vector_of_the_window_assigners_holds() {
@@ -26,6 +26,10 @@ fn every_vector_of_the_window_assigners_holds() {
             let slides = WindowPeriod { size_ms: number(vector, "slide"), offset_ms: number(vector, "offset") };
             let assigner = SlidingWindows::of(duration(number(vector, "size"))?, slides);
             assigned(vector, assigner.map_err(|error| error.to_string())?, SlidingWindows::in_processing_time)
+        }
+        Some("session_event" | "session_processing") => {
+            let assigner = SessionWindows::with_gap(duration(number(vector, "gap"))?);
+            assigned(vector, assigner.map_err(|error| error.to_string())?, SessionWindows::in_processing_time)
         }
         Some("stagger") => staggered(vector),
         Some(other) => Err(format!("no assigner {other}")),
@@ -49,7 +53,9 @@ where
 {
     let by_clock = text(vector, "assigner").ends_with("processing");
     let mut assigner = if by_clock { in_processing_time(assigner) } else { assigner };
+    known(vector, &["assigner", "size", "slide", "offset", "gap", "cases"])?;
     for case in list(vector, "cases") {
+        known(case, &["ts", "windows"])?;
         let (now, never) = (Timestamp(number(case, "ts")), Timestamp::MIN);
         let context = match by_clock {
             true => AssignerContext { timestamp: never, processing_time: now },
@@ -69,7 +75,8 @@ fn staggered(vector: &Value) -> Result<(), String> {
         let stagger = match text(case, "stagger") {
             "ALIGNED" => Stagger::Aligned,
             "NATURAL" => Stagger::Natural,
-            _ => Stagger::Random,
+            "RANDOM" => Stagger::Random,
+            other => return Err(format!("no stagger {other}")),
         };
         for subtask in 0..100 {
             let now = Timestamp(number(case, "processing_time"));

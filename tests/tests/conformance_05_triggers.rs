@@ -9,7 +9,7 @@ use tidegate::{
     window::{PurgingTrigger, TimeWindow, Trigger, TriggerContext, TriggerResult, Window},
 };
 use tidegate_tests::{
-    vectors::{expect, list, number, run, text},
+    vectors::{expect, known, list, number, run, text},
     window_driver::{Kept, Mode, run_steps},
     window_words::{result, trigger, window, windows},
 };
@@ -85,6 +85,7 @@ impl Triggers {
     }
 
     fn step(&mut self, step: &Value) -> Result<(), String> {
+        known(step, &["op", "window", "result", "sources", "to", "fired", "expect"])?;
         let of_step = || window(&step["window"]);
         match text(step, "op") {
             "element" => {

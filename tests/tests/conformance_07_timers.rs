@@ -5,7 +5,7 @@ use tidegate::{
     state::KeyGroups,
     time::{TimeDomain, Timer, TimerService, Timestamp},
 };
-use tidegate_tests::vectors::{expect, list, number, run, text};
+use tidegate_tests::vectors::{expect, known, list, number, run, text};
 
 type Timers = TimerService<String, String>;
 
@@ -69,6 +69,8 @@ impl Run {
     }
 
     fn table(&mut self, vector: &Value) -> Result<(), String> {
+        let fields = ["domain", "register", "delete", "counts", "advance_to", "on_fire", "fires", "remaining"];
+        known(vector, &fields)?;
         for registered in list(vector, "register") {
             self.register(&timer(registered));
         }

@@ -17,7 +17,7 @@ use tidegate::{
 };
 use tidegate_tests::{
     keyed_state::{Keeper, Kind, Mode, Place, Sum, backend_error, key_groups, namespace},
-    vectors::{DenyList, expect, list, numbers, run, text},
+    vectors::{DenyList, expect, known, list, numbers, run, text},
 };
 
 const DENIED: DenyList<'_> = &[("state-list-null-arguments", "there is no null: the type of the argument says so")];
@@ -46,13 +46,16 @@ fn kind_of(vector: &Value) -> Kind {
         "list" => Kind::List,
         "map" => Kind::Map,
         "sum" => Kind::Aggregating(Sum { start: 0, as_text: false }),
+        "reducing-sum" => Kind::Reducing,
         other => panic!("no state is called {other}"),
     }
 }
 
 fn steps(place: Place, mode: Mode, vector: &Value) -> Result<(), String> {
     let mut keeper = Keeper::new(place, mode, &kind_of(vector), None);
+    known(vector, &["state", "default", "steps", "max_parallelism"])?;
     for step in list(vector, "steps") {
+        known(step, &["op", "id", "key", "namespace", "arg", "expect"])?;
         match text(step, "op") {
             "snapshot" => keeper.snapshot(text(step, "id")),
             "restore" => keeper.restore_from(text(step, "id")),

@@ -9,7 +9,7 @@ use tidegate::{
 };
 use tidegate_tests::{
     keyed_state::{Keeper, Kind, Mode, Place, Sum, backend_error, ttl_of},
-    vectors::{DenyList, expect, list, number, run, text},
+    vectors::{DenyList, expect, known, list, number, run, text},
 };
 
 const DENIED: DenyList<'_> = &[];
@@ -34,6 +34,7 @@ fn kind_of(name: &str) -> Kind {
         "reducing-sum" => Kind::Reducing,
         "aggregating(acc starts at 3, add, result as text)" => Kind::Aggregating(Sum { start: 3, as_text: true }),
         "list" => Kind::List,
+        "map" => Kind::Map,
         other => panic!("no state is called {other}"),
     }
 }
@@ -54,6 +55,7 @@ fn config_of(vector: &Value) -> StateTtlConfig {
     };
     let visibility = match vector["visibility"].as_str() {
         None | Some("NeverReturnExpired") => TtlVisibility::NeverReturnExpired,
+        Some("ReturnExpiredIfNotCleanedUp") => TtlVisibility::ReturnExpiredIfNotCleanedUp,
         Some(other) => panic!("no visibility is called {other}"),
     };
     ttl_of(ttl as u64).with_update(update).with_visibility(visibility)
@@ -61,7 +63,10 @@ fn config_of(vector: &Value) -> StateTtlConfig {
 
 fn steps(place: Place, mode: Mode, vector: &Value) -> Result<(), String> {
     let mut keeper = Keeper::new(place, mode, &kind_of(text(vector, "state")), Some(config_of(vector)));
+    let fields = ["state", "ttl_ms", "ttl_override", "update_type", "visibility", "steps", "rule"];
+    known(vector, &fields)?;
     for step in list(vector, "steps") {
+        known(step, &["t", "op", "id", "key", "arg", "expect"])?;
         keeper.now = Timestamp(number(step, "t"));
         match text(step, "op") {
             "snapshot" => keeper.snapshot(text(step, "id")),

@@ -7,12 +7,10 @@
 
 mod play;
 
-use play::{
-    play,
-    trace::{difference as difference_of_traces, looseness, trace_of},
-};
+use play::play;
 use serde_json::Value;
 use tidegate::pipeline::Case;
+use tidegate_tests::trace::{difference as difference_of_traces, looseness, trace_of};
 
 /// What is different between the records that became visible, in any order.
 fn difference_of_committed(committed: &Value, lines: &[String]) -> Option<String> {

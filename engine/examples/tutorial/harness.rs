@@ -42,7 +42,10 @@ pub fn run<T: Data, U: Data>(
     let source = environment.from_source("records", CollectionSource::new(records), strategy);
     let collected = Arc::new(Mutex::new(Vec::new()));
     let sink = collected.clone();
-    job(source).sink("collect", move || CollectSink::new(sink.clone()));
+    let results = job(source);
+    // Each subtask prints its own results.
+    let parallelism = results.parallelism();
+    results.sink("collect", move || CollectSink::new(sink.clone())).set_parallelism(parallelism);
     run_locally(1, environment.config().clone(), environment.build()?)?;
     let collected = collected.lock().expect("the job is over");
     Ok(collected.iter().map(|(subtask, record)| (*subtask, record.value.clone())).collect())

@@ -214,7 +214,8 @@ impl Subtask {
             reporter: self.reporter.clone(),
         };
         if let Some((uid, own)) = &mut self.own_watermarks {
-            own.open(snapshots.remove(uid))?;
+            let kept = snapshots.remove(uid).filter(|_| self.config.restore_watermark);
+            own.open(kept)?;
         }
         self.chain.open(&context, snapshots)?;
         if let Some((uid, sink)) = &mut self.sink {

@@ -1,7 +1,5 @@
 //! Runs a pipeline alone in a simulated world, with real tasks, channels and checkpoints.
 
-pub mod trace;
-
 use std::sync::{Arc, Mutex};
 
 use tidegate::{

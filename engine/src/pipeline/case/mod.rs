@@ -124,7 +124,8 @@ fn step(step: &StepFile) -> std::result::Result<ScriptStep, String> {
 
 fn options(file: &CaseFile, pipeline: &mut Pipeline) {
     let failures = file.steps.iter().filter(|step| step.fail == Some(true)).count();
-    if file.steps.iter().any(|step| step.cp == Some(true)) || failures > 0 {
+    let asks = file.checkpoint_interval_ms.is_some() || file.steps.iter().any(|step| step.cp == Some(true));
+    if asks || failures > 0 {
         let interval = file.checkpoint_interval_ms.map_or(CHECKPOINT_INTERVAL, Duration::from_millis);
         pipeline.checkpoint = Some(Checkpoint::every(interval));
     }

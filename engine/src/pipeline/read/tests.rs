@@ -482,5 +482,8 @@ fn json_that_ends_too_early_is_said_to_do_so_and_a_long_line_is_shown_in_part() 
     let long = format!(r#"{{"case":{{"name":"{}","stages""#, "n".repeat(1_000));
     let refused = refused_json(&long);
     assert!(refused.contains("EOF while parsing"), "{refused}");
-    assert!(refused.lines().all(|line| line.chars().count() < 2 * super::SHOWN + 10) && refused.contains('…'), "{refused}");
+    assert!(
+        refused.lines().all(|line| line.chars().count() < 2 * super::SHOWN + 10) && refused.contains('…'),
+        "{refused}"
+    );
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 pub type Trace = BTreeMap<(i64, String), Vec<Value>>;
 
 /// Which records may change places between two watermarks.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loose {
     /// Those of one event time.
     SameTime,
@@ -24,14 +24,19 @@ pub fn looseness(case: &Value) -> Loose {
 }
 
 /// The trace that these entries make.
+///
+/// # Panics
+/// If they are no entries of a trace.
 pub fn trace_of(entries: impl IntoIterator<Item = Value>, loose: Loose) -> Trace {
     let mut trace = Trace::new();
     for mut entry in entries {
-        let fields = entry.as_object_mut().unwrap();
+        let fields = entry.as_object_mut().expect("an entry is an object");
         // Control events have no subtask.
         let Some(subtask) = fields.remove("s") else { continue };
-        let out = fields.remove("out").map_or(String::new(), |out| out.as_str().unwrap().to_owned());
-        trace.entry((subtask.as_i64().unwrap(), out)).or_default().push(entry);
+        let out = fields
+            .remove("out")
+            .map_or(String::new(), |out| out.as_str().expect("a side output has a name").to_owned());
+        trace.entry((subtask.as_i64().expect("a subtask is a number"), out)).or_default().push(entry);
     }
     trace.values_mut().for_each(|entries| in_one_order(entries, loose));
     trace
@@ -45,13 +50,13 @@ fn in_one_order(entries: &mut [Value], loose: Loose) {
             continue;
         }
         let mut by_time: BTreeMap<i64, Vec<Value>> = BTreeMap::new();
-        let times: Vec<i64> = segment.iter().map(|entry| entry["ts"].as_i64().unwrap()).collect();
+        let times: Vec<i64> = segment.iter().map(|entry| entry["ts"].as_i64().expect("a record has a time")).collect();
         for (time, entry) in times.iter().zip(segment.iter()) {
             by_time.entry(*time).or_default().push(entry.clone());
         }
         by_time.values_mut().for_each(|entries| entries.sort_by_key(|entry| std::cmp::Reverse(entry.to_string())));
         for (time, entry) in times.iter().zip(segment.iter_mut()) {
-            *entry = by_time.get_mut(time).unwrap().pop().unwrap();
+            *entry = by_time.get_mut(time).and_then(Vec::pop).expect("each record has its place");
         }
     }
 }
