@@ -38,9 +38,9 @@ use crate::{
     operator::OperatorContext,
     planted,
     state::{
-        AsyncKeyedSnapshot, AsyncSnapshot, DatabaseFiles, Key, KeyGroupRange, KeyGroups,
-        KeyedSnapshot, LocalDirectory, Namespace, OperatorSnapshot, ParallelInstance, Rewrite, StateDescriptor, StateKind, StateMeta,
-        StateSnapshot, TimeToLive,
+        AsyncKeyedSnapshot, AsyncSnapshot, DatabaseFiles, Key, KeyGroupRange, KeyGroups, KeyedSnapshot, LocalDirectory,
+        Namespace, OperatorSnapshot, ParallelInstance, Rewrite, StateDescriptor, StateKind, StateMeta, StateSnapshot,
+        TimeToLive,
     },
     time::{TimerService, Timestamp},
 };
@@ -162,8 +162,7 @@ impl<K: Key> KeyedStateBackend<K> {
             StateBackend::RocksDb(options) => {
                 let restored = only_range(restored, range);
                 let backend = RocksDbBackend::create(options, &context.uid, key_groups, range, restored, files);
-                let named =
-                    |error| BackendError::Operator { operator: context.uid.clone(), error: Box::new(error) };
+                let named = |error| BackendError::Operator { operator: context.uid.clone(), error: Box::new(error) };
                 Self::new(Store::RocksDb(backend.map_err(|error| match error {
                     error @ BackendError::Access(_) => error,
                     error => named(error),
@@ -450,11 +449,7 @@ pub fn download_directory(
 /// # Errors
 /// Always.
 #[cfg(not(feature = "rocksdb"))]
-pub fn download_directory(
-    _: &StateBackend,
-    _: &OperatorUid,
-    _: KeyGroupRange,
-) -> Result<LocalDirectory, BackendError> {
+pub fn download_directory(_: &StateBackend, _: &OperatorUid, _: KeyGroupRange) -> Result<LocalDirectory, BackendError> {
     Err(BackendError::NotBuilt)
 }
 

@@ -18,7 +18,8 @@ use std::{
 
 use rocksdb::{
     BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DBCompressionType,
-    DBRawIteratorWithThreadMode, DBWithThreadMode, MergeOperands, MultiThreaded, Options, PrefixRange, ReadOptions, WriteOptions, checkpoint::Checkpoint,
+    DBRawIteratorWithThreadMode, DBWithThreadMode, MergeOperands, MultiThreaded, Options, PrefixRange, ReadOptions,
+    WriteOptions, checkpoint::Checkpoint,
 };
 
 use super::{
@@ -370,11 +371,7 @@ impl OpenMap {
 }
 
 /// A directory for an instance to work in; instances are spread over the directories that there are.
-pub(super) fn working_directory(
-    configured: &RocksDbOptions,
-    name: &str,
-    instance: u16,
-) -> Result<WorkingDirectory> {
+pub(super) fn working_directory(configured: &RocksDbOptions, name: &str, instance: u16) -> Result<WorkingDirectory> {
     let parents = &configured.local_directories;
     let parent = (!parents.is_empty()).then(|| parents[usize::from(instance) % parents.len()].as_path());
     WorkingDirectory::create(parent, name).map_err(|(path, error)| failed(&path, "create its working directory", error))

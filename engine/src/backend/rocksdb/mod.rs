@@ -27,8 +27,8 @@ use crate::{
     error::{Error, ErrorKind, Result},
     id::OperatorUid,
     state::{
-        AsyncKeyedSnapshot, DatabaseFiles, Key, KeyGroupEntries, KeyGroupRange, KeyGroups, KeyedEntry, KeyedSnapshot, LocalDirectory, Namespace,
-        StateMeta, StateSnapshot,
+        AsyncKeyedSnapshot, DatabaseFiles, Key, KeyGroupEntries, KeyGroupRange, KeyGroups, KeyedEntry, KeyedSnapshot,
+        LocalDirectory, Namespace, StateMeta, StateSnapshot,
     },
 };
 
