@@ -57,6 +57,13 @@ pub struct FileHandle {
     pub crc32: [u8; 4],
 }
 
+impl FileHandle {
+    /// Whether this is the content that was kept.
+    pub fn is_of(&self, content: &[u8]) -> bool {
+        (content.len() as u64, crc32fast::hash(content).to_le_bytes()) == (self.length_bytes, self.crc32)
+    }
+}
+
 /// The files of a database, by the names that they have there (Flink `IncrementalRemoteKeyedStateHandle`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatabaseHandle {

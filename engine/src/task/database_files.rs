@@ -20,7 +20,7 @@ use crate::{
     id::{CheckpointId, ExecutionAttempt, OperatorUid},
     net::{DatabaseHandle, FileHandle},
     state::{DatabaseFiles, LocalDirectory},
-    storage::{FileSystem, LocalFileSystem, SharedFileSystem, shared_beside, shared_file_name},
+    storage::{FileSystem, LocalFileSystem, SharedFileSystem, WriteFile, shared_beside, shared_file_name},
 };
 
 const PIECE_BYTES: usize = 1 << 20;
@@ -71,8 +71,7 @@ impl Uploader {
                     }
                     brought = true;
                     let kept = shared_file_name(self.execution, self.env.entropy());
-                    self.written.push(shared_directory.join(&kept));
-                    self.write(&local, &from.join(&name), &shared_directory, kept).await?
+                    self.write_shared(&local, &from.join(&name), &shared_directory, kept).await?
                 }
             };
             self.refers_to.entry(uid.clone()).or_default().insert(name.clone(), handle.clone());
@@ -85,11 +84,36 @@ impl Uploader {
         Ok(DatabaseHandle { key_groups: files.key_groups, states: files.states.clone(), shared, private })
     }
 
+    async fn write_shared(
+        &mut self,
+        local: &LocalFileSystem,
+        from: &Path,
+        directory: &Path,
+        name: String,
+    ) -> Result<FileHandle> {
+        let target = directory.join(&name);
+        let file = self.file_system.create(&target).await.map_err(|error| failed("create", &target, error))?;
+        // It is ours from here on, whatever becomes of it.
+        self.written.push(target.clone());
+        self.copy(local, from, file, &target, name).await
+    }
+
     async fn write(&self, local: &LocalFileSystem, from: &Path, directory: &Path, name: String) -> Result<FileHandle> {
         let target = directory.join(&name);
-        let on_target = |error| failed("write", &target, error);
+        let file = self.file_system.create(&target).await.map_err(|error| failed("create", &target, error))?;
+        self.copy(local, from, file, &target, name).await
+    }
+
+    async fn copy(
+        &self,
+        local: &LocalFileSystem,
+        from: &Path,
+        mut file: Box<dyn WriteFile>,
+        target: &Path,
+        name: String,
+    ) -> Result<FileHandle> {
+        let on_target = |error| failed("write", target, error);
         let mut source = local.open(from).await.map_err(|error| failed("read", from, error))?;
-        let mut file = self.file_system.create(&target).await.map_err(on_target)?;
         let (mut length_bytes, mut checksum) = (0, crc32fast::Hasher::new());
         loop {
             if self.upload.is_given_up() {
@@ -210,3 +234,6 @@ impl Download<'_> {
 fn failed(what: &str, path: &Path, error: io::Error) -> Error {
     Error::new(ErrorKind::Unavailable, format!("cannot {what} {}", path.display())).with_source(error)
 }
+
+#[cfg(all(test, feature = "rocksdb"))]
+mod tests;

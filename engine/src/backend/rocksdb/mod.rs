@@ -363,4 +363,6 @@ fn entries(
 }
 
 #[cfg(test)]
+mod incremental_tests;
+#[cfg(test)]
 mod tests;

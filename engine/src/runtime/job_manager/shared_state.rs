@@ -98,3 +98,92 @@ fn key(name: &str) -> SharedStateKey {
 pub(super) fn names<'a>(subtasks: impl Iterator<Item = &'a Handles>) -> impl Iterator<Item = String> {
     subtasks.flat_map(BTreeMap::values).flat_map(StateHandle::shared_files).map(|file| file.name.clone())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        id::{SubtaskId, VertexId},
+        net::{DatabaseHandle, FileHandle},
+        state::KeyGroupRange,
+        time::Timestamp,
+    };
+
+    /// What a subtask acknowledges that refers to these files.
+    fn handles(files: &[&str]) -> Handles {
+        let file = |name: &str| FileHandle { name: name.to_owned(), length_bytes: 1, crc32: [0; 4] };
+        let shared = files.iter().map(|name| (format!("{name}.sst"), file(name))).collect();
+        let key_groups = KeyGroupRange { start: 0, end: 0 };
+        let database = DatabaseHandle { key_groups, states: BTreeMap::new(), shared, private: BTreeMap::new() };
+        let rest = Box::new(StateHandle::Inline(Vec::new()));
+        let handle = StateHandle::Incremental { database: Box::new(database), rest };
+        Handles::from([(OperatorUid("op".into()), handle)])
+    }
+
+    fn complete(shared: &mut SharedState, checkpoint_id: u64, files: &[&str]) {
+        shared.acknowledged(CheckpointId(checkpoint_id), &handles(files));
+        shared.completed(CheckpointId(checkpoint_id), [&handles(files)].into_iter());
+    }
+
+    fn kept(shared: &SharedState) -> Vec<String> {
+        shared.sweep(Attempt(1)).map(|sweep| sweep.keep.into_iter().collect()).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_file_goes_when_no_retained_checkpoint_refers_to_it() {
+        let mut shared = SharedState::default();
+        complete(&mut shared, 1, &["a", "b"]);
+        complete(&mut shared, 2, &["b", "c"]);
+        assert_eq!(kept(&shared), ["a", "b", "c"]);
+        assert_eq!(shared.dropped(CheckpointId(1), Some(CheckpointId(2))), ["a"]);
+        assert_eq!(kept(&shared), ["b", "c"]);
+    }
+
+    #[test]
+    fn files_of_a_checkpoint_that_failed_go_with_the_checkpoints_before_it_and_take_nothing_along() {
+        let mut shared = SharedState::default();
+        complete(&mut shared, 1, &["a"]);
+        shared.acknowledged(CheckpointId(2), &handles(&["a", "failed"]));
+        complete(&mut shared, 3, &["a", "b"]);
+        assert_eq!(kept(&shared), ["a", "b"], "a sweep takes it even earlier");
+        assert_eq!(shared.dropped(CheckpointId(1), Some(CheckpointId(3))), ["failed"]);
+        shared.acknowledged(CheckpointId(2), &handles(&["late"]));
+        complete(&mut shared, 4, &["b"]);
+        assert_eq!(shared.dropped(CheckpointId(3), Some(CheckpointId(4))), ["a", "late"]);
+    }
+
+    fn metadata(checkpoint_id: u64, files: &[&str]) -> CheckpointMetadata {
+        let subtask = SubtaskId { vertex: VertexId(0), index: 0 };
+        CheckpointMetadata {
+            checkpoint_id: CheckpointId(checkpoint_id),
+            attempt: Attempt(1),
+            triggered_at: Timestamp(0),
+            max_parallelism: 1,
+            subtasks: BTreeMap::from([(subtask, handles(files))]),
+            union: BTreeSet::new(),
+        }
+    }
+
+    #[test]
+    fn a_new_leader_knows_the_files_of_what_it_finds_and_sweeps_only_if_it_knows_all() {
+        let mut shared = SharedState::default();
+        shared.found(Some(&metadata(4, &["a", "b"])));
+        shared.found(Some(&metadata(5, &["b"])));
+        assert_eq!(kept(&shared), ["a", "b"]);
+        complete(&mut shared, 6, &["b", "c"]);
+        assert_eq!(shared.dropped(CheckpointId(4), Some(CheckpointId(5))), ["a"]);
+        assert!(shared.sweep(Attempt(1)).is_some());
+        shared.found(None);
+        assert_eq!(shared.sweep(Attempt(1)), None);
+    }
+
+    #[test]
+    fn files_of_a_checkpoint_that_the_user_gave_are_never_deleted() {
+        let mut shared = SharedState::default();
+        shared.given(&metadata(3, &["users"]));
+        complete(&mut shared, 4, &["users", "a"]);
+        complete(&mut shared, 5, &["b"]);
+        assert_eq!(shared.dropped(CheckpointId(4), Some(CheckpointId(5))), ["a"]);
+        assert_eq!(kept(&shared), ["b", "users"]);
+    }
+}
