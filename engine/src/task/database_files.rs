@@ -235,5 +235,6 @@ fn failed(what: &str, path: &Path, error: io::Error) -> Error {
     Error::new(ErrorKind::Unavailable, format!("cannot {what} {}", path.display())).with_source(error)
 }
 
-#[cfg(all(test, feature = "rocksdb"))]
+#[cfg(feature = "rocksdb")]
+#[cfg(test)]
 mod tests;

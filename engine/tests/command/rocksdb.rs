@@ -70,7 +70,7 @@ fn kill_and_finish(incremental: bool) {
         assert_eq!(needed, there);
         assert_eq!(needed.is_empty(), !incremental);
     })
-    .unwrap();
+    .expect("the host has threads");
 }
 
 /// The names of the files that retained checkpoints share: those that they refer to, and those that are there.
