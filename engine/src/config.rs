@@ -30,7 +30,8 @@ pub enum StateBackend {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RocksDbOptions {
-    /// Whether a checkpoint holds only what changed since the last one (`execution.checkpointing.incremental`).
+    /// Whether a checkpoint refers to the files that earlier ones have kept, instead of keeping them again
+    /// (`execution.checkpointing.incremental`). Only with checkpoints in files; others hold everything.
     pub incremental: bool,
     /// Where the databases lie; empty is the process's temporary directory (`state.backend.rocksdb.localdir`).
     pub local_directories: Vec<PathBuf>,
@@ -179,6 +180,17 @@ pub struct JobConfig {
     pub heartbeat_interval: Duration,
     /// Silence after which a process counts as dead (`heartbeat.timeout`).
     pub heartbeat_timeout: Duration,
+}
+
+impl JobConfig {
+    /// Whether checkpoints share files. The job manager's memory takes them whole.
+    pub fn takes_incremental_checkpoints(&self) -> bool {
+        let incremental = match &self.state_backend {
+            StateBackend::RocksDb(options) => options.incremental,
+            StateBackend::HashMap => false,
+        };
+        incremental && self.checkpoints.storage != CheckpointStorageConfig::JobManager
+    }
 }
 
 impl Default for JobConfig {

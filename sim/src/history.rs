@@ -3,16 +3,23 @@
 //! Judges read histories only, never live parts of the engine. Facts and file events share one sequence, so that
 //! "before" and "after" between them are exact.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 use tidegate::{
     Timestamp,
     event::{Moment, Step},
     id::{Attempt, CheckpointId, OperatorUid, SubtaskId},
+    net::{FileHandle, StateHandle},
     operator::OperatorSnapshot,
     storage::CheckpointMetadata,
 };
+
+use crate::model::Model;
 
 /// A protocol fact.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +84,14 @@ pub struct CompletedCapture {
     pub state: BTreeMap<SubtaskId, BTreeMap<OperatorUid, Result<OperatorSnapshot, String>>>,
 }
 
+impl CompletedCapture {
+    /// The files that it refers to among those that checkpoints share.
+    pub fn shared_files(&self) -> impl Iterator<Item = &FileHandle> {
+        let subtasks = self.metadata.iter().flat_map(|metadata| metadata.subtasks.values());
+        subtasks.flat_map(BTreeMap::values).flat_map(StateHandle::shared_files)
+    }
+}
+
 /// A visible output file at the end of the run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutputFile {
@@ -121,10 +136,20 @@ pub struct History {
     pub staged_left: BTreeMap<String, Vec<String>>,
     /// Checkpoint directories that are left at the end.
     pub checkpoints_left: Vec<CheckpointId>,
+    /// Files that are left at the end among those that checkpoints share, by name.
+    pub shared_left: BTreeSet<String>,
     /// When the last fault stopped.
     pub healed_at: Timestamp,
     /// When the run ended.
     pub ended_at: Timestamp,
     /// How.
     pub end: RunEnd,
+}
+
+impl History {
+    /// The completed checkpoints that the job retains at its end, newest first.
+    pub fn retained(&self, model: &Model) -> impl Iterator<Item = (CheckpointId, &CompletedCapture)> {
+        let retained = model.config().checkpoints.retained;
+        self.completed.iter().rev().take(retained).map(|(checkpoint_id, capture)| (*checkpoint_id, capture))
+    }
 }

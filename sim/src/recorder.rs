@@ -12,9 +12,16 @@ use tidegate::{
     env::sim::EPOCH_MS,
     event::Fact,
     id::CheckpointId,
-    net::StateHandle,
-    operator::OperatorSnapshot,
+    net::{DatabaseHandle, StateHandle},
+    operator::{KeyedSnapshot, OperatorSnapshot},
     storage::{CheckpointMetadata, LogEntry, decode_log_entry, decode_metadata},
+};
+#[cfg(feature = "rocksdb")]
+use tidegate::{
+    backend::{download_directory, rocksdb::read_files},
+    config::StateBackend,
+    id::OperatorUid,
+    storage::shared_beside,
 };
 
 use crate::{
@@ -180,6 +187,11 @@ fn capture(disk: &SimDisk, sequence: u64, checkpoint_id: CheckpointId) -> Comple
 
 fn read_state(disk: &SimDisk, directory: &Path, handle: &StateHandle) -> Result<OperatorSnapshot, String> {
     let bytes = match handle {
+        StateHandle::Incremental { database, rest } => {
+            let mut snapshot = read_state(disk, directory, rest)?;
+            snapshot.keyed.append(&mut read_database(disk, directory, database)?);
+            return Ok(snapshot);
+        }
         StateHandle::Inline(bytes) => bytes.clone(),
         StateHandle::File { name, .. } => {
             let path = directory.join(name);
@@ -187,4 +199,29 @@ fn read_state(disk: &SimDisk, directory: &Path, handle: &StateHandle) -> Result<
         }
     };
     codec::decode(&bytes).map_err(|error| error.to_string())
+}
+
+/// Reads the state in the files of a database, as a restore would: from copies on the machine's own disk.
+#[cfg(feature = "rocksdb")]
+fn read_database(disk: &SimDisk, directory: &Path, database: &DatabaseHandle) -> Result<KeyedSnapshot, String> {
+    let (uid, said) = (OperatorUid("recorder".to_owned()), |error: tidegate::Error| error.to_string());
+    let backend = StateBackend::default();
+    let copies = download_directory(&backend, &uid, database.key_groups).map_err(|error| error.to_string())?;
+    let shared = shared_beside(directory);
+    for (from, files) in [(shared.as_path(), &database.shared), (directory, &database.private)] {
+        for (name, file) in files {
+            let path = from.join(&file.name);
+            let bytes = disk.visible_file(&path).ok_or_else(|| format!("{} does not exist", path.display()))?;
+            if !file.is_of(&bytes) {
+                return Err(format!("{} is damaged", path.display()));
+            }
+            std::fs::write(copies.path().join(name), bytes).map_err(|error| error.to_string())?;
+        }
+    }
+    read_files(copies.path(), &database.states).map_err(said)
+}
+
+#[cfg(not(feature = "rocksdb"))]
+fn read_database(_: &SimDisk, _: &Path, _: &DatabaseHandle) -> Result<KeyedSnapshot, String> {
+    Err("this laboratory was built without RocksDB".to_owned())
 }

@@ -103,6 +103,7 @@ pub(crate) fn run_pipeline(pipeline: &Pipeline, plan: &Plan, keep: Keep) -> RunR
         output: seen.output,
         staged_left: seen.staged_left,
         checkpoints_left: seen.checkpoints_left,
+        shared_left: seen.shared_left,
         healed_at: recorded.disturbed_at,
         ended_at: observed.ended_at,
         end,
@@ -127,6 +128,7 @@ struct Seen {
     output: BTreeMap<String, Vec<OutputFile>>,
     staged_left: BTreeMap<String, Vec<String>>,
     checkpoints_left: Vec<CheckpointId>,
+    shared_left: BTreeSet<String>,
 }
 
 /// The shared disk as a read-committed reader sees it.
@@ -147,7 +149,11 @@ fn look_at(files: &BTreeMap<PathBuf, Vec<u8>>) -> Seen {
                 _ => {}
             }
         } else if let Ok(rest) = path.strip_prefix(Path::new(CHECKPOINTS).join(JOB_ID)) {
-            let first = rest.iter().next().map(|part| part.to_string_lossy().into_owned()).unwrap_or_default();
+            let mut parts = rest.iter().map(|part| part.to_string_lossy().into_owned());
+            let first = parts.next().unwrap_or_default();
+            if first == "shared" {
+                seen.shared_left.extend(parts.next());
+            }
             checkpoints.extend(first.strip_prefix("chk-").and_then(|number| number.parse().ok()).map(CheckpointId));
         }
     }

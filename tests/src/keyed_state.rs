@@ -15,7 +15,7 @@ use tidegate::{
     config::StateBackend,
     event::{NoObserver, Reporter, Subject},
     id::{Attempt, OperatorUid},
-    operator::OperatorContext,
+    operator::{OperatorContext, OperatorSnapshot},
     state::{
         AggregateFunction, AggregatingStateDescriptor, AsyncKeyedSnapshot, KeyGroupRange, KeyGroups, KeyedSnapshot,
         ListStateDescriptor, MapStateDescriptor, ReducingStateDescriptor, StateTtlConfig, ValueStateDescriptor,
@@ -34,6 +34,9 @@ pub enum Place {
     /// In RocksDB.
     #[cfg(feature = "rocksdb")]
     RocksDb,
+    /// In RocksDB, restored from its own files.
+    #[cfg(feature = "rocksdb")]
+    IncrementalRocksDb,
 }
 
 impl Place {
@@ -42,16 +45,33 @@ impl Place {
         Self::Memory,
         #[cfg(feature = "rocksdb")]
         Self::RocksDb,
+        #[cfg(feature = "rocksdb")]
+        Self::IncrementalRocksDb,
     ];
 
     /// A backend of 128 key groups, with what `restored` holds for the range.
     pub fn open(self, range: KeyGroupRange, restored: KeyedSnapshot) -> Backend {
+        Backend::open_range(&self.context(), range, restored).expect("a backend opens")
+    }
+
+    /// A backend for all key groups, with what an operator has kept.
+    pub fn reopen(self, restored: OperatorSnapshot) -> Backend {
+        Backend::open(&self.context(), Some(restored)).expect("a backend opens")
+    }
+
+    fn context(self) -> OperatorContext {
+        #[cfg(feature = "rocksdb")]
+        use tidegate::config::RocksDbOptions;
         let state_backend = match self {
             Self::Memory => StateBackend::HashMap,
             #[cfg(feature = "rocksdb")]
-            Self::RocksDb => StateBackend::RocksDb(tidegate::config::RocksDbOptions::default()),
+            Self::RocksDb => StateBackend::RocksDb(RocksDbOptions::default()),
+            #[cfg(feature = "rocksdb")]
+            Self::IncrementalRocksDb => {
+                StateBackend::RocksDb(RocksDbOptions { incremental: true, ..RocksDbOptions::default() })
+            }
         };
-        let context = OperatorContext {
+        OperatorContext {
             uid: OperatorUid("under test".into()),
             subtask_index: 0,
             parallelism: 1,
@@ -60,8 +80,7 @@ impl Place {
             restored_checkpoint_id: None,
             processing_time: Timestamp::MIN,
             reporter: Reporter::new(Subject::node("test"), Attempt(0), Arc::new(NoObserver)),
-        };
-        Backend::open_range(&context, range, restored).expect("a backend opens")
+        }
     }
 
     /// A backend for all key groups.
@@ -308,8 +327,9 @@ impl Keeper {
     /// If the state does not know the operation, or the backend fails.
     pub fn apply(&mut self, key: &str, namespace: &str, operation: &str, argument: &Value) -> Option<Value> {
         if self.mode == Mode::RestoreStorm {
-            let snapshot = self.canonical();
-            self.restore(self.place, snapshot).expect("restores what was just kept");
+            let kept = self.backend.operator_snapshot().expect("a snapshot")().expect("an encoded snapshot");
+            self.backend = self.place.reopen(kept);
+            self.register().expect("restores what was just kept");
         }
         let (key, namespace) = (key.to_owned(), namespace.to_owned());
         let Self { backend, handle, now, .. } = self;

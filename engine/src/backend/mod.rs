@@ -8,6 +8,7 @@
 //! restored backend holds exactly the entries of its key groups, or says which state it could not read and why.
 //! Flink: `KeyedStateBackend`, `AbstractKeyedStateBackend`.
 
+mod error;
 mod expiry;
 mod handle;
 pub mod memory;
@@ -15,6 +16,7 @@ pub mod memory;
 pub mod rocksdb;
 mod table;
 
+pub use error::BackendError;
 pub use handle::{
     AggregatingState, KeyedContext, KeyedState, ListState, MapState, ReducingState, StateAccess, StateRegistry,
     ValueState,
@@ -30,201 +32,18 @@ use self::{
     memory::MemoryBackend,
 };
 use crate::{
-    codec::{Data, DecodeError},
+    codec::Data,
     config::StateBackend,
-    error::{Error, ErrorKind},
     id::OperatorUid,
     operator::OperatorContext,
     planted,
     state::{
-        AsyncKeyedSnapshot, AsyncSnapshot, DescriptorError, InvalidMaxParallelism, Key, KeyGroupRange, KeyGroups,
-        KeyedSnapshot, Namespace, OperatorSnapshot, ParallelInstance, Rewrite, StateDescriptor, StateKind, StateMeta,
-        StateSnapshot, TimeToLive,
+        AsyncKeyedSnapshot, AsyncSnapshot, DatabaseFiles, Key, KeyGroupRange, KeyGroups, KeyedSnapshot, LocalDirectory,
+        Namespace, OperatorSnapshot, ParallelInstance, Rewrite, StateDescriptor, StateKind, StateMeta, StateSnapshot,
+        TimeToLive,
     },
-    time::{TimerRestoreError, TimerService, Timestamp},
+    time::{TimerService, Timestamp},
 };
-
-/// Why a backend could not give a state.
-#[derive(Debug, thiserror::Error)]
-pub enum BackendError {
-    /// Two states of one operator have one name.
-    #[error("state `{state}` is registered twice")]
-    DuplicateState {
-        /// Name of the state.
-        state: String,
-    },
-    /// The name cannot be used.
-    #[error(transparent)]
-    Descriptor(#[from] DescriptorError),
-    /// The number of key groups cannot be used.
-    #[error(transparent)]
-    KeyGroups(#[from] InvalidMaxParallelism),
-    /// The checkpoint holds another version of the state.
-    #[error("state `{state}` was kept with version {stored}, but version {asked} is asked for, which cannot read it")]
-    Version {
-        /// Name of the state.
-        state: String,
-        /// The version in the checkpoint.
-        stored: u32,
-        /// The version of the descriptor.
-        asked: u32,
-    },
-    /// The checkpoint holds another kind of state under the name.
-    #[error("`{state}` was kept as {stored}, but is asked for as {asked}")]
-    Kind {
-        /// Name of the state.
-        state: String,
-        /// What the checkpoint holds.
-        stored: StateKind,
-        /// What the descriptor asks for.
-        asked: StateKind,
-    },
-    /// The checkpoint's values carry timestamps and the descriptor asks for such that do not, or the other way round.
-    #[error("state `{state}` was kept {}, and cannot be read {}", kept(*.stored), kept(other(*.stored)))]
-    TimeToLive {
-        /// Name of the state.
-        state: String,
-        /// What the checkpoint holds.
-        stored: TimeToLive,
-    },
-    /// A value of an older version cannot be read as the type that a migration says it has.
-    #[error("cannot migrate state `{state}` from version {stored}, key group {key_group}")]
-    Migrate {
-        /// Name of the state.
-        state: String,
-        /// The version in the checkpoint.
-        stored: u32,
-        /// The key group that holds the entry.
-        key_group: u16,
-        /// What the decoder said.
-        source: DecodeError,
-    },
-    /// A key cannot be read.
-    #[error("cannot restore state `{state}`, key group {key_group}: the type of the key is another one")]
-    Key {
-        /// Name of the state.
-        state: String,
-        /// The key group that holds the entry.
-        key_group: u16,
-        /// What the decoder said.
-        source: DecodeError,
-    },
-    /// One of the above, and where.
-    #[error("operator `{operator}`: {error}")]
-    Operator {
-        /// Whose state it is.
-        operator: OperatorUid,
-        /// What is wrong.
-        error: Box<BackendError>,
-    },
-    /// An entry cannot be read.
-    #[error("cannot restore state `{state}`, key group {key_group}")]
-    Decode {
-        /// Name of the state.
-        state: String,
-        /// The key group that holds the entry.
-        key_group: u16,
-        /// What the decoder said.
-        source: DecodeError,
-    },
-    /// A key lies in a key group where nobody would look for it.
-    #[error("cannot restore state `{state}`: key group {key_group} holds a key of key group {expected}")]
-    WrongKeyGroup {
-        /// Name of the state.
-        state: String,
-        /// The key group that holds the entry.
-        key_group: u16,
-        /// The key group of its key.
-        expected: u16,
-    },
-    /// One key has two values.
-    #[error("cannot restore state `{state}`: key group {key_group} holds a key twice")]
-    DuplicateEntry {
-        /// Name of the state.
-        state: String,
-        /// The key group that holds the entries.
-        key_group: u16,
-    },
-    /// The timers cannot be read.
-    #[error(transparent)]
-    Timers(#[from] TimerRestoreError),
-    /// The place where the state lives cannot be used.
-    #[error(transparent)]
-    Access(#[from] Error),
-    /// This program has no such backend.
-    #[error("this program was built without RocksDB")]
-    NotBuilt,
-}
-
-fn kept(time_to_live: TimeToLive) -> &'static str {
-    match time_to_live {
-        TimeToLive::Disabled => "without a time to live",
-        TimeToLive::Enabled => "with a time to live",
-    }
-}
-
-fn other(time_to_live: TimeToLive) -> TimeToLive {
-    match time_to_live {
-        TimeToLive::Disabled => TimeToLive::Enabled,
-        TimeToLive::Enabled => TimeToLive::Disabled,
-    }
-}
-
-impl BackendError {
-    /// What is wrong, wherever it is.
-    pub fn innermost(&self) -> &Self {
-        match self {
-            Self::Operator { error, .. } => error.innermost(),
-            error => error,
-        }
-    }
-}
-
-impl From<BackendError> for Error {
-    fn from(error: BackendError) -> Self {
-        let error = match error {
-            BackendError::Access(error) => return error,
-            other => other,
-        };
-        let (kind, hint) = match error.innermost() {
-            BackendError::NotBuilt => (ErrorKind::Configuration, crate::config::HOW_TO_BUILD_ROCKSDB),
-            BackendError::Access(_) | BackendError::Operator { .. } => {
-                unreachable!("it is an error for users already, or goes around one that is about a state")
-            }
-            BackendError::TimeToLive { .. } => (
-                ErrorKind::CorruptState,
-                "a time to live can be changed, but not given to a state or taken from it: give the new state a name of its own",
-            ),
-            BackendError::Migrate { .. } => {
-                (ErrorKind::CorruptState, "let `migrate_from` name the type that this version of the state had")
-            }
-            BackendError::Key { .. } => (
-                ErrorKind::CorruptState,
-                "the type of a key cannot be migrated: key the stream as it was, or give the operator another uid",
-            ),
-            BackendError::DuplicateState { .. } | BackendError::Descriptor(_) => {
-                (ErrorKind::Configuration, "give each state of an operator a name of its own")
-            }
-            BackendError::KeyGroups(_) => (ErrorKind::Configuration, "set `pipeline.max-parallelism`"),
-            BackendError::Kind { .. } => {
-                (ErrorKind::CorruptState, "give the new state a name of its own, or ask for what was kept")
-            }
-            BackendError::Version { .. } => (
-                ErrorKind::CorruptState,
-                "add `migrate_from` for the version that was kept to the descriptor, or ask for that version",
-            ),
-            BackendError::Decode { .. } | BackendError::Timers(_) => (
-                ErrorKind::CorruptState,
-                "the type of a key, window or value has changed without a new version, or the file is damaged",
-            ),
-            BackendError::WrongKeyGroup { .. } | BackendError::DuplicateEntry { .. } => (
-                ErrorKind::CorruptState,
-                "the hash of the key type or the maximal parallelism has changed since the checkpoint",
-            ),
-        };
-        Self::new(kind, "cannot set up keyed state").with_source(error).with_hint(hint)
-    }
-}
 
 /// A registered state, by namespace and what is kept there. Valid for the backend that gave it.
 ///
@@ -310,8 +129,8 @@ impl<K: Key> KeyedStateBackend<K> {
     pub fn open(context: &OperatorContext, restored: Option<OperatorSnapshot>) -> Result<Self, BackendError> {
         let key_groups = KeyGroups::new(context.max_parallelism)?;
         let instance = ParallelInstance { index: context.subtask_index, parallelism: context.parallelism };
-        let OperatorSnapshot { keyed, watermark, .. } = restored.unwrap_or_default();
-        let backend = Self::open_range(context, key_groups.range(instance), keyed)?;
+        let OperatorSnapshot { keyed, files, watermark, .. } = restored.unwrap_or_default();
+        let backend = Self::open_restored(context, key_groups.range(instance), keyed, files)?;
         Ok(Self { restored_watermark: watermark.unwrap_or(Timestamp::MIN), ..backend })
     }
 
@@ -324,13 +143,33 @@ impl<K: Key> KeyedStateBackend<K> {
         range: KeyGroupRange,
         restored: KeyedSnapshot,
     ) -> Result<Self, BackendError> {
+        Self::open_restored(context, range, restored, None)
+    }
+
+    fn open_restored(
+        context: &OperatorContext,
+        range: KeyGroupRange,
+        restored: KeyedSnapshot,
+        files: Option<DatabaseFiles>,
+    ) -> Result<Self, BackendError> {
         let key_groups = KeyGroups::new(context.max_parallelism)?;
         let backend = match &context.state_backend {
-            StateBackend::HashMap => Self::memory(key_groups, range, restored),
+            StateBackend::HashMap => {
+                let mut restored = restored;
+                if let Some(files) = files {
+                    restored.append(&mut read_files(&files)?);
+                }
+                Self::memory(key_groups, range, restored)
+            }
             #[cfg(feature = "rocksdb")]
             StateBackend::RocksDb(options) => {
                 let restored = only_range(restored, range);
-                Self::new(Store::RocksDb(RocksDbBackend::create(options, &context.uid, key_groups, range, restored)?))
+                let backend = RocksDbBackend::create(options, &context.uid, key_groups, range, restored, files);
+                let named = |error| BackendError::Operator { operator: context.uid.clone(), error: Box::new(error) };
+                Self::new(Store::RocksDb(backend.map_err(|error| match error {
+                    error @ BackendError::Access(_) => error,
+                    error => named(error),
+                })?))
             }
             #[cfg(not(feature = "rocksdb"))]
             StateBackend::RocksDb(_) => return Err(BackendError::NotBuilt),
@@ -405,6 +244,11 @@ impl<K: Key> KeyedStateBackend<K> {
         let asked = StateMeta { kind, version: descriptor.version, time_to_live };
         if planted!("reducing_state_not_restored") && kind == StateKind::Reducing {
             on!(mut self, backend => backend.take_restored(&descriptor.name));
+        }
+        #[cfg(feature = "rocksdb")]
+        if let Store::RocksDb(backend) = &mut self.store {
+            let unloaded = backend.unload_unless(&descriptor.name, asked);
+            unloaded.map_err(|error| self.in_operator(error))?;
         }
         let Some(restored) = on!(mut self, backend => backend.restored_mut(&descriptor.name)) else { return Ok(asked) };
         if planted!("ttl_timestamps_reset_on_restore") && time_to_live == TimeToLive::Enabled {
@@ -528,6 +372,25 @@ impl<K: Key> KeyedStateBackend<K> {
         Ok(expiry::filtered(snapshot, self.filters.clone(), self.processing_time))
     }
 
+    /// The state at this moment, as an operator returns it: the backend's own files, if it takes incremental snapshots.
+    /// Those keep what has expired: dropping it means reading everything.
+    ///
+    /// # Errors
+    /// As for [`KeyedStateBackend::snapshot`].
+    pub fn operator_snapshot(&mut self) -> Result<AsyncSnapshot, BackendError> {
+        #[cfg(feature = "rocksdb")]
+        if let Store::RocksDb(backend) = &mut self.store
+            && let Some((files, rest)) = backend.snapshot_of_files()?
+        {
+            return Ok(Box::new(move || {
+                let keyed = std::sync::Arc::unwrap_or_clone(rest);
+                Ok(OperatorSnapshot { keyed, files: Some(files), ..OperatorSnapshot::default() })
+            }));
+        }
+        let state = self.snapshot()?;
+        Ok(Box::new(move || Ok(OperatorSnapshot { keyed: state()?, ..OperatorSnapshot::default() })))
+    }
+
     /// The state and the timers at this moment, as an operator returns them.
     ///
     /// # Errors
@@ -536,12 +399,12 @@ impl<K: Key> KeyedStateBackend<K> {
         &mut self,
         timers: &TimerService<K, N>,
     ) -> Result<AsyncSnapshot, BackendError> {
-        let (state, watermark, timers) = (self.snapshot()?, timers.watermark(), timers.snapshot());
+        let (state, watermark, timers) = (self.operator_snapshot()?, timers.watermark(), timers.snapshot());
         let watermark = (watermark > Timestamp::MIN).then_some(watermark);
         Ok(Box::new(move || {
-            let mut keyed = state()?;
-            timers.encode_into(&mut keyed);
-            Ok(OperatorSnapshot { keyed, watermark, ..OperatorSnapshot::default() })
+            let mut snapshot = state()?;
+            timers.encode_into(&mut snapshot.keyed);
+            Ok(OperatorSnapshot { watermark, ..snapshot })
         }))
     }
 
@@ -566,6 +429,41 @@ impl<K: Key> KeyedStateBackend<K> {
     pub fn range(&self) -> KeyGroupRange {
         on!(self, backend => backend.range())
     }
+}
+
+/// What the files of a database hold, in the form that names no backend.
+#[cfg(feature = "rocksdb")]
+fn read_files(files: &DatabaseFiles) -> Result<KeyedSnapshot, BackendError> {
+    Ok(rocksdb::read_files(files.directory.path(), &files.states)?)
+}
+
+#[cfg(not(feature = "rocksdb"))]
+fn read_files(_: &DatabaseFiles) -> Result<KeyedSnapshot, BackendError> {
+    Err(BackendError::NotBuilt)
+}
+
+/// An empty directory for the files of a checkpoint, from which the state of this operator is to be restored.
+///
+/// # Errors
+/// If it cannot be made, or this program cannot read such files.
+#[cfg(feature = "rocksdb")]
+pub fn download_directory(
+    backend: &StateBackend,
+    uid: &OperatorUid,
+    range: KeyGroupRange,
+) -> Result<LocalDirectory, BackendError> {
+    let elsewhere = crate::config::RocksDbOptions::default();
+    let options = if let StateBackend::RocksDb(options) = backend { options } else { &elsewhere };
+    Ok(rocksdb::download_directory(options, uid, range)?)
+}
+
+/// As with RocksDB, which this program was built without.
+///
+/// # Errors
+/// Always.
+#[cfg(not(feature = "rocksdb"))]
+pub fn download_directory(_: &StateBackend, _: &OperatorUid, _: KeyGroupRange) -> Result<LocalDirectory, BackendError> {
+    Err(BackendError::NotBuilt)
 }
 
 /// Rewrites the restored values of a state for the version that is asked for.

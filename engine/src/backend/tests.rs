@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     codec,
+    error::{Error, ErrorKind},
     state::{KeyedEntry, StateSnapshot},
     time::Timestamp,
 };

@@ -21,6 +21,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::CheckpointId;
 
 /// The logical name of a shared file, unique in the job.
@@ -30,9 +32,10 @@ use crate::id::CheckpointId;
 pub struct SharedStateKey(pub String);
 
 /// To whom the snapshot belongs that a job was restored from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum Ownership {
     /// To the job, which deletes its files when they are of no use (`CLAIM`, and its own retained checkpoints).
+    #[default]
     Job,
     /// To the user (`NO_CLAIM`).
     User,

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    checkpoint::CheckpointBarrier,
+    checkpoint::{CheckpointBarrier, Ownership},
     config::JobConfig,
     id::{Attempt, CheckpointId, Epoch, ExecutionAttempt, OperatorUid, SubtaskId, TaskManagerId},
+    state::{KeyGroupRange, StateMeta},
     time::Timestamp,
 };
 
@@ -25,6 +26,55 @@ pub enum StateHandle {
         /// Checksum of the content.
         crc32: u32,
     },
+    /// Keyed state in the files of its database, and the rest of the operator's state.
+    Incremental {
+        /// The files.
+        database: Box<DatabaseHandle>,
+        /// Everything else: never incremental itself.
+        rest: Box<StateHandle>,
+    },
+}
+
+impl StateHandle {
+    /// The files that other checkpoints may refer to as well.
+    pub fn shared_files(&self) -> impl Iterator<Item = &FileHandle> {
+        let database = match self {
+            Self::Incremental { database, .. } => Some(database),
+            Self::Inline(_) | Self::File { .. } => None,
+        };
+        database.into_iter().flat_map(|database| database.shared.values())
+    }
+}
+
+/// A kept file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileHandle {
+    /// Its name in the directory that it lies in. Of a shared file, it is used once for all time.
+    pub name: String,
+    /// Length in bytes.
+    pub length_bytes: u64,
+    /// Checksum of the content, little endian: as long in a message whatever the content is.
+    pub crc32: [u8; 4],
+}
+
+impl FileHandle {
+    /// Whether this is the content that was kept.
+    pub fn is_of(&self, content: &[u8]) -> bool {
+        (content.len() as u64, crc32fast::hash(content).to_le_bytes()) == (self.length_bytes, self.crc32)
+    }
+}
+
+/// The files of a database, by the names that they have there (Flink `IncrementalRemoteKeyedStateHandle`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseHandle {
+    /// The key groups that they hold.
+    pub key_groups: KeyGroupRange,
+    /// The states that they hold.
+    pub states: BTreeMap<String, StateMeta>,
+    /// Those that never change, in the directory of shared files.
+    pub shared: BTreeMap<String, FileHandle>,
+    /// The others, in the directory of the checkpoint.
+    pub private: BTreeMap<String, FileHandle>,
 }
 
 /// What a subtask starts from.
@@ -32,8 +82,10 @@ pub enum StateHandle {
 pub struct SubtaskRestore {
     /// The checkpoint, if there is one.
     pub checkpoint_id: Option<CheckpointId>,
-    /// Directory of that checkpoint.
+    /// Directory of that checkpoint. The files that it shares with others lie beside it.
     pub directory: String,
+    /// Whose it is: to files of the user's checkpoints no other checkpoint refers.
+    pub ownership: Ownership,
     /// Per operator, what this subtask restores.
     pub operators: BTreeMap<OperatorUid, StateHandle>,
     /// Per operator with union state, what all its subtasks kept, in their order.

@@ -5,7 +5,8 @@ mod data;
 mod frame;
 
 pub use control::{
-    Acknowledgement, Deployment, FromTaskManager, StateHandle, SubtaskRestore, TaskDeployment, ToTaskManager,
+    Acknowledgement, DatabaseHandle, Deployment, FileHandle, FromTaskManager, StateHandle, SubtaskRestore,
+    TaskDeployment, ToTaskManager,
 };
 pub use data::{DataMessage, WireElement};
 pub use frame::{Frame, FrameDecoder, FrameError, FrameKind, MAX_PAYLOAD_BYTES, encode_frame};

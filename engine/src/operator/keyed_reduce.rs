@@ -60,8 +60,7 @@ impl<T: Data, S: KeySelector<T>, F: ReduceFunction<T>> Operator for KeyedReduceO
     }
 
     fn snapshot(&mut self, _checkpoint_id: CheckpointId) -> Result<AsyncSnapshot> {
-        let encode = self.running.as_mut().expect(OPENED).backend.snapshot()?;
-        Ok(Box::new(move || Ok(OperatorSnapshot { keyed: encode()?, ..OperatorSnapshot::default() })))
+        Ok(self.running.as_mut().expect(OPENED).backend.operator_snapshot()?)
     }
 }
 

@@ -208,8 +208,9 @@ impl<'a> Options<'a> {
     }
 
     fn apply(&mut self, config: &mut JobConfig) {
-        self.state_backend(&mut config.state_backend);
+        let incremental = self.state_backend(&mut config.state_backend);
         self.checkpoints(&mut config.checkpoints);
+        self.incremental(incremental, &config.checkpoints);
         self.restart(&mut config.restart);
         self.set("pipeline.auto-watermark-interval", &mut config.auto_watermark_interval, duration);
         self.set("heartbeat.interval", &mut config.heartbeat_interval, positive_duration);

@@ -8,7 +8,7 @@ use crate::{
     error::{ErrorKind, Result},
     event::{Moment, Reporter, Step},
     id::{Attempt, CheckpointId},
-    storage::{CheckpointMetadata, CheckpointStore},
+    storage::{CheckpointMetadata, CheckpointStore, Sweep},
 };
 
 /// Something for the storage to do.
@@ -20,6 +20,10 @@ pub(super) enum StorageOrder {
     Store(Box<CheckpointMetadata>),
     /// Delete a checkpoint.
     Discard(CheckpointId),
+    /// Delete files that checkpoints shared, by their names.
+    DiscardShared(Vec<String>),
+    /// Delete the shared files that nobody needs, whoever wrote them.
+    SweepShared(Sweep),
     /// Read what an attempt starts from.
     Load {
         /// For which attempt.
@@ -45,6 +49,7 @@ pub(super) enum StorageResult {
     Discarded {
         checkpoint_id: CheckpointId,
     },
+    SharedDiscarded,
     Loaded {
         attempt: Attempt,
         checkpoint_id: CheckpointId,
@@ -88,8 +93,15 @@ struct StorageActor {
     env: Env,
     storage: Storage,
     reporter: Reporter,
-    /// Checkpoints that could not be deleted when it was their time.
-    undeleted: Vec<CheckpointId>,
+    /// What could not be deleted when it was its time, in that order: files go after the checkpoints that refer to them.
+    undeleted: Vec<Garbage>,
+}
+
+/// What is to be deleted.
+#[derive(Debug)]
+enum Garbage {
+    Checkpoint(CheckpointId),
+    Shared(Vec<String>),
 }
 
 /// How often an append of unknown outcome is tried again before the leadership is given up.
@@ -107,8 +119,21 @@ impl StorageActor {
                 StorageResult::Stored { checkpoint_id: metadata.checkpoint_id, result: self.store(*metadata).await }
             }
             StorageOrder::Discard(checkpoint_id) => {
-                self.discard(checkpoint_id).await;
+                self.discard(Garbage::Checkpoint(checkpoint_id)).await;
                 StorageResult::Discarded { checkpoint_id }
+            }
+            StorageOrder::DiscardShared(names) => {
+                let names = Garbage::Shared(names);
+                if self.undeleted.is_empty() {
+                    self.discard(names).await
+                } else {
+                    self.undeleted.push(names)
+                }
+                StorageResult::SharedDiscarded
+            }
+            StorageOrder::SweepShared(sweep) => {
+                self.sweep(&sweep).await;
+                StorageResult::SharedDiscarded
             }
             StorageOrder::Load { attempt, checkpoint_id } => {
                 let result = self.load(checkpoint_id).await.map(Box::new);
@@ -162,22 +187,36 @@ impl StorageActor {
 
     /// The storage works again: deletes what it refused to delete.
     async fn delete_again(&mut self) {
-        for checkpoint_id in std::mem::take(&mut self.undeleted) {
-            self.discard(checkpoint_id).await;
+        let mut undeleted = std::mem::take(&mut self.undeleted).into_iter();
+        while self.undeleted.is_empty()
+            && let Some(garbage) = undeleted.next()
+        {
+            self.discard(garbage).await;
+        }
+        self.undeleted.extend(undeleted);
+    }
+
+    async fn discard(&mut self, garbage: Garbage) {
+        let discarded = match (&mut self.storage, &garbage) {
+            (Storage::Memory(completed), Garbage::Checkpoint(checkpoint_id)) => {
+                completed.remove(checkpoint_id);
+                Ok(())
+            }
+            (Storage::Memory(_), Garbage::Shared(_)) => Ok(()),
+            (Storage::Files(store), Garbage::Checkpoint(checkpoint_id)) => store.discard(*checkpoint_id).await,
+            (Storage::Files(store), Garbage::Shared(names)) => store.discard_shared(names).await,
+        };
+        if let Err(error) = discarded {
+            tracing::warn!(?garbage, %error, "what a checkpoint left could not be deleted; it is tried again later");
+            self.undeleted.push(garbage);
         }
     }
 
-    async fn discard(&mut self, checkpoint_id: CheckpointId) {
-        match &mut self.storage {
-            Storage::Memory(completed) => {
-                completed.remove(&checkpoint_id);
-            }
-            Storage::Files(store) => {
-                if let Err(error) = store.discard(checkpoint_id).await {
-                    tracing::warn!(%checkpoint_id, %error, "checkpoint could not be deleted; it is tried again later");
-                    self.undeleted.push(checkpoint_id);
-                }
-            }
+    async fn sweep(&mut self, sweep: &Sweep) {
+        if let Storage::Files(store) = &self.storage
+            && let Err(error) = store.sweep_shared(sweep).await
+        {
+            tracing::warn!(%error, "shared files that nobody needs could not be deleted; it is tried again later");
         }
     }
 

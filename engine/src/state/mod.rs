@@ -4,6 +4,7 @@
 
 mod descriptor;
 mod evolution;
+mod files;
 mod function;
 mod key;
 mod key_group;
@@ -16,6 +17,7 @@ pub use descriptor::{
     AggregatingStateDescriptor, DescriptorError, ListStateDescriptor, MapStateDescriptor, ReducingStateDescriptor,
     StateDescriptor, ValueStateDescriptor,
 };
+pub use files::{DatabaseFiles, LocalDirectory};
 pub use function::{AggregateFunction, ReduceFunction};
 pub use key::{Key, KeyHasher};
 pub use key_group::{InvalidMaxParallelism, KeyGroupRange, KeyGroups, ParallelInstance};

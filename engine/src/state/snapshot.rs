@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::DatabaseFiles;
 use crate::{error::Result, time::Timestamp};
 
 /// How a list of operator state is spread over the subtasks on restore.
@@ -134,6 +135,10 @@ pub struct OperatorSnapshot {
     pub watermark: Option<Timestamp>,
     /// Whether the operator had been told that its input has ended, and had emitted what it held back.
     pub end_of_input: EndOfInput,
+    /// Keyed state that is not in `keyed`, because it stays in the files of its database. They are kept as files, beside
+    /// the encoding of the rest.
+    #[serde(skip)]
+    pub files: Option<DatabaseFiles>,
 }
 
 /// Whether an operator was told that its input has ended.

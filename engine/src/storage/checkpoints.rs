@@ -3,6 +3,7 @@
 //! ```text
 //! DIR/<job>/chk-<n>/_metadata              what checkpoint n consists of, written whole or not at all
 //! DIR/<job>/chk-<n>/<state files>          written by the subtasks
+//! DIR/<job>/shared/<files>                 the same, of incremental checkpoints: several may refer to one
 //! DIR/<job>/ha/<sequence>                  the leader's log: takeovers, completed checkpoints, the end of the job
 //! ```
 //! A checkpoint is *completed* when its log entry exists, not earlier. Entries are numbered without gaps and published
@@ -19,7 +20,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{EntryKind, SharedFileSystem, parent, read_file};
+use super::{
+    EntryKind, SharedFileSystem, Sweep, parent, read_file,
+    shared_files::{self, shared_of_job},
+};
 use crate::{
     codec,
     error::{Error, ErrorKind, Result},
@@ -95,6 +99,8 @@ pub struct Takeover {
     pub next_checkpoint_id: CheckpointId,
     /// Whether the job has ended already.
     pub finished: bool,
+    /// Whether there is a directory of files that checkpoints share.
+    pub shares_files: bool,
 }
 
 /// The checkpoints of one job on a file system that all processes reach.
@@ -109,7 +115,9 @@ pub struct CheckpointStore {
 
 const METADATA: &str = "_metadata";
 const MAGIC: &[u8; 4] = b"TGCP";
-const FORMAT_VERSION: u8 = 1;
+/// What is written. Version 1 knew no incremental state; what it could say is said in the same way.
+const FORMAT_VERSION: u8 = 2;
+const OLDEST_FORMAT_VERSION: u8 = 1;
 
 impl CheckpointStore {
     /// Opens the directory of a job and takes the leadership: from now on every older leader is fenced. The epoch is higher
@@ -180,6 +188,7 @@ impl CheckpointStore {
             abandoned,
             next_checkpoint_id: CheckpointId(highest + 1),
             finished: entries.iter().any(|entry| matches!(entry, LogEntry::Finished { .. })),
+            shares_files: names.iter().any(|entry| shared_files::is_shared(&entry.name)),
         })
     }
 
@@ -292,6 +301,27 @@ impl CheckpointStore {
         discard(&self.file_system, &self.checkpoint_directory(checkpoint_id)).await
     }
 
+    /// Deletes shared files, by their names.
+    ///
+    /// # Errors
+    /// If the file system refuses one of them: those behind it are still there.
+    pub async fn discard_shared(&self, names: &[String]) -> Result<()> {
+        let directory = shared_of_job(&self.directory);
+        let removed = shared_files::remove(self.file_system.as_ref(), &directory, names).await;
+        removed.map_err(|error| failed("remove files in", &directory, error))
+    }
+
+    /// Deletes the shared files that nobody needs: of checkpoints that nobody heard of, because who wrote them died.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Fenced`] if a newer leader has taken over: what is needed is its business.
+    pub async fn sweep_shared(&self, sweep: &Sweep) -> Result<()> {
+        self.check_leadership().await?;
+        let directory = shared_of_job(&self.directory);
+        let orphans = shared_files::orphans(self.file_system.as_ref(), &directory, sweep).await;
+        self.discard_shared(&orphans.map_err(|error| failed("list", &directory, error))?).await
+    }
+
     /// The file system underneath.
     pub fn file_system(&self) -> &SharedFileSystem {
         &self.file_system
@@ -387,8 +417,9 @@ fn unseal<T: serde::de::DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T
     if &header[..4] != MAGIC {
         return Err(damaged("it does not start like a tidegate file".into()));
     }
-    if header[4] != FORMAT_VERSION {
-        return Err(damaged(format!("format version {}, this program reads version {FORMAT_VERSION}", header[4])));
+    if !(OLDEST_FORMAT_VERSION..=FORMAT_VERSION).contains(&header[4]) {
+        let readable = format!("{OLDEST_FORMAT_VERSION} to {FORMAT_VERSION}");
+        return Err(damaged(format!("format version {}, this program reads versions {readable}", header[4])));
     }
     let found = crc32fast::hash(content).to_le_bytes();
     if found != header[5..9] {

@@ -19,6 +19,7 @@ use async_trait::async_trait;
 mod checkpoints;
 mod durable;
 mod local;
+mod shared_files;
 
 pub use checkpoints::{
     CheckpointMetadata, CheckpointStore, LogEntry, Takeover, decode_log_entry, decode_metadata, discard, read_log,
@@ -26,6 +27,7 @@ pub use checkpoints::{
 };
 pub use durable::{publish_file, read_file, replace_file};
 pub use local::LocalFileSystem;
+pub use shared_files::{Sweep, shared_beside, shared_file_name, shared_of_job};
 
 /// A shared handle to a file system.
 pub type SharedFileSystem = Arc<dyn FileSystem>;

@@ -4,6 +4,7 @@
 //!  barrier sent on ─► synchronous part: sink (pre-commit), operators tail to head, source
 //!                                        └─► asynchronous part: encode, persist ─► acknowledge | decline
 //! ```
+//! State that lives in a database may be kept as its files: then `persist` copies those that no earlier checkpoint has kept.
 //! Nothing is processed between the first and the last synchronous step, so barrier and state describe one cut.
 
 use std::{
@@ -13,6 +14,7 @@ use std::{
 };
 
 use super::{
+    database_files::Uploader,
     mailbox::TaskReport,
     subtask::{Subtask, injected, receiver_gone},
 };
@@ -26,6 +28,7 @@ use crate::{
     operator::{AsyncSnapshot, ListMode, OperatorSnapshot},
     planted,
     record::StreamElement,
+    state::DatabaseFiles,
     storage::SharedFileSystem,
 };
 
@@ -81,7 +84,7 @@ impl Subtask {
         Ok(())
     }
 
-    fn start_asynchronous_part(&self, checkpoint_id: CheckpointId, parts: Vec<(OperatorUid, AsyncSnapshot)>) {
+    fn start_asynchronous_part(&mut self, checkpoint_id: CheckpointId, parts: Vec<(OperatorUid, AsyncSnapshot)>) {
         let subtask = self.execution.subtask;
         let writer = SnapshotWriter {
             file_system: self.file_system.clone(),
@@ -90,9 +93,11 @@ impl Subtask {
             memory_state_bytes_max: self.config.checkpoints.memory_state_bytes_max,
             file_prefix: format!("v{}-{}-{}", subtask.vertex, subtask.index, self.execution.attempt),
         };
+        let upload = self.uploads.begin(checkpoint_id);
+        let uploader = Uploader::new(self.env.clone(), self.file_system.clone(), self.execution, upload);
         let (execution, reporter, reports) = (self.execution, self.reporter.clone(), self.reports.clone());
         self.env.spawn(async move {
-            let report = persist(execution, checkpoint_id, parts, &writer, &reporter).await;
+            let report = persist(execution, checkpoint_id, parts, &writer, uploader, &reporter).await;
             let acknowledged = matches!(report, TaskReport::Acknowledge(_));
             // A task manager that is gone needs no acknowledgement.
             let _ = reports.send(report).await;
@@ -114,37 +119,67 @@ async fn persist(
     checkpoint_id: CheckpointId,
     parts: Vec<(OperatorUid, AsyncSnapshot)>,
     writer: &SnapshotWriter,
+    mut uploader: Uploader,
     reporter: &Reporter,
 ) -> TaskReport {
     let persisted = async {
         reporter.state(Moment::Before, Step::AsyncSnapshot, Some(checkpoint_id), "").await.map_err(injected)?;
         let (mut operators, mut union) = (BTreeMap::new(), BTreeSet::new());
         for (uid, part) in parts {
-            let snapshot = part()?;
+            let mut snapshot = part()?;
+            let files = snapshot.files.take();
             if snapshot.lists.values().any(|list| list.mode == ListMode::Union) {
                 union.insert(uid.clone());
             }
-            let handle = writer.write(&uid, &snapshot).await?;
+            let rest = writer.write(&uid, &snapshot).await?;
+            let handle = match &files {
+                Some(files) => writer.write_database(&uid, files, rest, &mut uploader).await?,
+                None => rest,
+            };
             operators.insert(uid, handle);
         }
         reporter.state(Moment::After, Step::AsyncSnapshot, Some(checkpoint_id), "").await.map_err(injected)?;
         reporter.state(Moment::Before, Step::Acknowledge, Some(checkpoint_id), "").await.map_err(injected)?;
+        uploader.acknowledge()?;
         Ok::<_, Error>(Acknowledgement { execution, checkpoint_id, operators, union })
     };
     match persisted.await {
         Ok(acknowledgement) => TaskReport::Acknowledge(acknowledgement),
-        Err(error) => TaskReport::Decline { execution, checkpoint_id, reason: error.to_string() },
+        Err(error) => {
+            uploader.give_up().await;
+            TaskReport::Decline { execution, checkpoint_id, reason: error.to_string() }
+        }
     }
 }
 
 impl SnapshotWriter {
+    /// Keeps keyed state as the files of its database.
+    async fn write_database(
+        &self,
+        uid: &OperatorUid,
+        files: &DatabaseFiles,
+        rest: StateHandle,
+        uploader: &mut Uploader,
+    ) -> Result<StateHandle> {
+        let Some(directory) = &self.directory else {
+            return Err(Error::new(ErrorKind::Configuration, "incremental checkpoints need a directory")
+                .with_hint("set execution.checkpointing.dir, so that checkpoints go to files"));
+        };
+        let database = uploader.upload(uid, files, directory, &self.file_name(uid)).await?;
+        Ok(StateHandle::Incremental { database: Box::new(database), rest: Box::new(rest) })
+    }
+
+    fn file_name(&self, uid: &OperatorUid) -> String {
+        format!("{}-{:08x}", self.file_prefix, crc32fast::hash(uid.0.as_bytes()))
+    }
+
     async fn write(&self, uid: &OperatorUid, snapshot: &OperatorSnapshot) -> Result<StateHandle> {
         let bytes = codec::encode(snapshot);
         let Some(directory) = &self.directory else { return self.for_memory(uid, bytes) };
         if bytes.len() <= self.inline_threshold_bytes {
             return Ok(StateHandle::Inline(bytes));
         }
-        let name = format!("{}-{:08x}", self.file_prefix, crc32fast::hash(uid.0.as_bytes()));
+        let name = self.file_name(uid);
         let path = directory.join(&name);
         self.write_file(&path, &bytes).await.map_err(|error| {
             Error::new(ErrorKind::Unavailable, format!("cannot write state file {}", path.display())).with_source(error)

@@ -5,6 +5,7 @@
 //! sends the barrier on, takes the snapshot, and starts the asynchronous part, which acknowledges.
 
 mod checkpoint;
+mod database_files;
 pub mod input;
 mod mailbox;
 pub mod output;
@@ -14,6 +15,7 @@ mod restore;
 mod sink;
 mod source;
 mod subtask;
+mod uploads;
 mod watermarks;
 
 pub use mailbox::{CreditReturn, ElementWriter, Mailbox, PostError, TaskEnd, TaskEvent, TaskReport, mailbox};

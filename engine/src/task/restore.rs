@@ -2,11 +2,15 @@
 
 use std::{collections::BTreeMap, path::Path};
 
+use super::{database_files::Download, uploads::KeptFiles};
 use crate::{
+    checkpoint::Ownership,
     codec,
+    config::StateBackend,
+    env::Env,
     error::{Error, ErrorKind, Result},
     id::OperatorUid,
-    net::{StateHandle, SubtaskRestore},
+    net::{DatabaseHandle, StateHandle, SubtaskRestore},
     operator::OperatorSnapshot,
     planted,
     state::{
@@ -16,16 +20,29 @@ use crate::{
     storage::{FileSystem, read_file},
 };
 
-/// Loads the snapshots of all operators of a subtask.
+/// Loads the snapshots of all operators of a subtask, and says which shared files the job's checkpoint refers to.
 pub(super) async fn load(
+    env: &Env,
     file_system: &dyn FileSystem,
+    backend: &StateBackend,
     restore: SubtaskRestore,
-) -> Result<BTreeMap<OperatorUid, OperatorSnapshot>> {
+) -> Result<(BTreeMap<OperatorUid, OperatorSnapshot>, KeptFiles)> {
     let directory = Path::new(&restore.directory);
-    let mut snapshots = BTreeMap::new();
+    let checkpoint_id = restore.checkpoint_id.unwrap_or_default();
+    let download = Download { env, file_system, backend, checkpoint_id, directory };
+    let (mut snapshots, mut kept_files) = (BTreeMap::new(), KeptFiles::new());
     for (uid, handle) in restore.operators {
-        let snapshot = read(file_system, directory, &uid, handle).await?;
+        let database = database_of(&handle).cloned();
+        let mut snapshot = read(file_system, directory, &uid, handle).await?;
+        if let Some(database) = database {
+            snapshot.files = Some(download.fetch(&uid, &database).await?);
+            kept_files.insert(uid.clone(), database.shared);
+        }
         snapshots.insert(uid, snapshot);
+    }
+    if restore.ownership == Ownership::User {
+        // The user may delete the checkpoint as soon as there is another one.
+        kept_files.clear();
     }
     for (uid, handles) in restore.union {
         let mut kept = Vec::new();
@@ -38,7 +55,14 @@ pub(super) async fn load(
         }
         unite(&mut snapshots.entry(uid).or_default().lists, kept);
     }
-    Ok(snapshots)
+    Ok((snapshots, kept_files))
+}
+
+fn database_of(handle: &StateHandle) -> Option<&DatabaseHandle> {
+    match handle {
+        StateHandle::Incremental { database, .. } => Some(database),
+        StateHandle::Inline(_) | StateHandle::File { .. } => None,
+    }
 }
 
 /// Replaces a subtask's union lists by those of all subtasks.
@@ -50,13 +74,22 @@ fn unite(own: &mut Lists, mut kept: Vec<Lists>) {
     own.extend(redistribute_lists(&kept, 1).swap_remove(0));
 }
 
+/// What is kept of an operator beside the files of its database.
 async fn read(
     file_system: &dyn FileSystem,
     directory: &Path,
     uid: &OperatorUid,
     handle: StateHandle,
 ) -> Result<OperatorSnapshot> {
+    let handle = match handle {
+        StateHandle::Incremental { rest, .. } => *rest,
+        whole => whole,
+    };
     let bytes = match handle {
+        StateHandle::Incremental { .. } => {
+            let message = format!("the state of operator {uid} is incremental twice over");
+            return Err(Error::new(ErrorKind::CorruptState, message));
+        }
         StateHandle::Inline(bytes) => bytes,
         StateHandle::File { name, length_bytes, crc32 } => {
             let path = directory.join(name);

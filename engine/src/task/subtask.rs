@@ -20,6 +20,7 @@ use super::{
     restore,
     sink::ErasedSink,
     source::{ErasedSource, SourceOutput},
+    uploads::UploadLedger,
     watermarks::ErasedTimestampsAndWatermarks,
 };
 use crate::{
@@ -116,6 +117,8 @@ pub(super) struct Subtask {
     pub(super) outputs: Outputs,
 
     pub(super) last_checkpoint: CheckpointId,
+    /// Which files of databases checkpoints have kept.
+    pub(super) uploads: UploadLedger,
     source_status: ReadStatus,
     next_watermark_at: Timestamp,
     /// How long the outputs took nothing, as far as it was waited for.
@@ -170,6 +173,7 @@ impl Subtask {
             mailbox: setup.mailbox,
             reports: setup.reports,
             last_checkpoint: CheckpointId::default(),
+            uploads: UploadLedger::default(),
             source_status: ReadStatus::More,
             next_watermark_at: Timestamp::MIN,
             back_pressured: Duration::ZERO,
@@ -194,9 +198,14 @@ impl Subtask {
         let checkpoint_id = restore.checkpoint_id;
         self.last_checkpoint = checkpoint_id.unwrap_or_default();
         self.fact(Moment::Before, Step::Restore, checkpoint_id).await?;
-        let mut snapshots = restore::load(self.file_system.as_ref(), restore).await?;
+        let backend = self.state_backend();
+        let loaded = restore::load(&self.env, self.file_system.as_ref(), &backend, restore).await?;
+        let (mut snapshots, kept_files) = loaded;
         if !self.config.restore_watermark {
             snapshots.values_mut().for_each(|snapshot| snapshot.watermark = None);
+        }
+        if let Some(checkpoint_id) = checkpoint_id {
+            self.uploads = UploadLedger::restored(checkpoint_id, kept_files);
         }
         let subtask = self.execution.subtask;
         let parallelism = self.program.graph.vertex(subtask.vertex).parallelism;
@@ -208,7 +217,7 @@ impl Subtask {
             subtask_index: subtask.index,
             parallelism,
             max_parallelism,
-            state_backend: self.state_backend(),
+            state_backend: backend,
             restored_checkpoint_id: checkpoint_id,
             processing_time: self.env.now(),
             reporter: self.reporter.clone(),
@@ -249,11 +258,14 @@ impl Subtask {
     /// As configured, except that in a simulation nothing may depend on when threads of RocksDB get to run.
     fn state_backend(&self) -> StateBackend {
         match &self.config.state_backend {
-            StateBackend::RocksDb(options) if self.env.is_simulated() => {
-                let background_work = BackgroundWork::AtSnapshots;
-                StateBackend::RocksDb(RocksDbOptions { background_work, ..options.clone() })
+            StateBackend::RocksDb(options) => {
+                let simulated = self.env.is_simulated().then_some(BackgroundWork::AtSnapshots);
+                let background_work = simulated.unwrap_or(options.background_work);
+                // Without files a checkpoint has nothing to refer to: the job manager's memory takes it whole.
+                let incremental = options.incremental && self.checkpoint_directory.is_some();
+                StateBackend::RocksDb(RocksDbOptions { background_work, incremental, ..options.clone() })
             }
-            configured => configured.clone(),
+            StateBackend::HashMap => StateBackend::HashMap,
         }
     }
 
@@ -361,7 +373,7 @@ impl Subtask {
                 }
             }
             TaskEvent::NotifyComplete(checkpoint_id) => self.notify_complete(checkpoint_id).await?,
-            TaskEvent::NotifyAborted(_) => {}
+            TaskEvent::NotifyAborted(checkpoint_id) => self.uploads.aborted(checkpoint_id),
             TaskEvent::AlignWatermark(others) => {
                 if let Some((_, source)) = self.source.as_mut().filter(|_| !self.end_of_data)
                     && let Some(status) = source.on_alignment(others)
@@ -578,6 +590,7 @@ impl Subtask {
             sink.notify_complete(checkpoint_id).await?;
         }
         self.chain.notify_complete(checkpoint_id)?;
+        self.uploads.confirmed(checkpoint_id);
         if let Some((_, source)) = &mut self.source {
             source.notify_complete();
         }

@@ -41,7 +41,7 @@ pub(super) struct Campaign {
     /// Runs each seed once instead of comparing the traces of two runs.
     #[arg(long)]
     once: bool,
-    /// Runs generated pipelines in this backend: `memory` or `rocksdb`.
+    /// Runs generated pipelines in this backend: `memory`, `rocksdb` or `rocksdb_incremental`.
     #[arg(long, value_parser = Backend::named)]
     backend: Option<Backend>,
     /// Where capsules of failures go.

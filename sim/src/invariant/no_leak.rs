@@ -1,7 +1,7 @@
 //! I16 NoLeak: opened = committed + aborted + live, for transactions and for files.
 //!
 //! No transaction is both committed and aborted. When the job has finished none is live: no staged file is left, and no
-//! checkpoint but the newest completed ones that the job retains. The former is judged of every run, the latter of runs
+//! checkpoint but the newest completed ones that the job retains, and no file but theirs that checkpoints share. The former is judged of every run, the latter of runs
 //! that finished. A transaction of a dead attempt is aborted by whoever removes its file, without a fact.
 //! Source: FLINK-13941; the ledger of Flink `TwoPhaseCommitSinkFunction`.
 
@@ -25,6 +25,8 @@ pub(super) fn judge(history: &History, model: &Model) -> Vec<Violation> {
     if history.end == RunEnd::Finished {
         violations.extend(violation("staged files are left", staged(history)));
         violations.extend(violation("checkpoints are left that nobody needs", checkpoints(history, model)));
+        violations
+            .extend(violation("shared files are left that no checkpoint refers to", shared_files(history, model)));
     }
     violations
 }
@@ -74,8 +76,17 @@ fn staged(history: &History) -> Vec<String> {
 }
 
 fn checkpoints(history: &History, model: &Model) -> Vec<String> {
-    let retained: BTreeSet<CheckpointId> =
-        history.completed.keys().rev().take(model.config().checkpoints.retained).copied().collect();
+    let retained: BTreeSet<CheckpointId> = history.retained(model).map(|(checkpoint_id, _)| checkpoint_id).collect();
     let unneeded = history.checkpoints_left.iter().filter(|checkpoint_id| !retained.contains(checkpoint_id));
     unneeded.map(|checkpoint_id| format!("+ checkpoint {checkpoint_id}")).collect()
+}
+
+fn shared_files(history: &History, model: &Model) -> Vec<String> {
+    let needed: BTreeSet<&str> = history
+        .retained(model)
+        .flat_map(|(_, capture)| capture.shared_files())
+        .map(|file| file.name.as_str())
+        .collect();
+    let unneeded = history.shared_left.iter().filter(|name| !needed.contains(name.as_str()));
+    unneeded.map(|name| format!("+ {name}")).collect()
 }

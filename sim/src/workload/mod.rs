@@ -46,12 +46,15 @@ pub enum Backend {
     Memory,
     /// In RocksDB. Only builds with the feature `rocksdb` have it.
     Rocksdb,
+    /// In RocksDB, with incremental checkpoints.
+    RocksdbIncremental,
 }
 
 impl Backend {
     /// Those that this build has.
     pub fn available() -> Vec<Self> {
-        if cfg!(feature = "rocksdb") { vec![Self::Memory, Self::Rocksdb] } else { vec![Self::Memory] }
+        let all = [Self::Memory, Self::Rocksdb, Self::RocksdbIncremental];
+        all.into_iter().filter(|backend| *backend == Self::Memory || cfg!(feature = "rocksdb")).collect()
     }
 
     /// Whether this laboratory was built with it.
@@ -64,6 +67,7 @@ impl Backend {
         match self {
             Self::Memory => "memory",
             Self::Rocksdb => "rocksdb",
+            Self::RocksdbIncremental => "rocksdb_incremental",
         }
     }
 
@@ -83,7 +87,7 @@ impl Backend {
     fn option(self) -> &'static str {
         match self {
             Self::Memory => "hashmap",
-            Self::Rocksdb => "rocksdb",
+            Self::Rocksdb | Self::RocksdbIncremental => "rocksdb",
         }
     }
 
@@ -287,6 +291,7 @@ impl Workload {
     }
 
     fn options(&self) -> std::collections::BTreeMap<String, String> {
+        let incremental = self.backend == Backend::RocksdbIncremental;
         let options = [
             ("execution.checkpointing.timeout", "20 s".to_owned()),
             ("execution.checkpointing.tolerable-failed-checkpoints", "1000".to_owned()),
@@ -302,7 +307,8 @@ impl Workload {
             ("tidegate.batch-records", self.batch_records.to_string()),
             ("taskmanager.network.memory.buffers-per-channel", self.channel_credit.to_string()),
         ];
-        options.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+        let incremental = incremental.then(|| ("execution.checkpointing.incremental", "true".to_owned()));
+        options.into_iter().chain(incremental).map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
     fn source(&self, name: &str, number: u64) -> Source {

@@ -5,9 +5,10 @@
 //! have expired, a map entry by entry.
 
 use std::{
+    collections::BTreeMap,
     ffi::CStr,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicI64, Ordering},
     },
 };
@@ -25,28 +26,11 @@ use crate::{
     time::Timestamp,
 };
 
-/// The processing time that a backend was told last. Read by the threads that merge files.
-#[derive(Debug)]
-pub(super) struct KnownTime(AtomicI64);
-
-impl KnownTime {
-    pub(super) fn new(now: Timestamp) -> Self {
-        Self(AtomicI64::new(now.0))
-    }
-
-    pub(super) fn tell(&self, now: Timestamp) {
-        self.0.fetch_max(now.0, Ordering::Relaxed);
-    }
-
-    fn read(&self) -> Timestamp {
-        Timestamp(self.0.load(Ordering::Relaxed))
-    }
-}
-
 /// Whether what RocksDB holds under a key has expired.
 pub(in crate::backend) type HasExpired = fn(&[u8], Expiry) -> bool;
 
 /// When entries of a state have expired.
+#[derive(Clone, Copy)]
 pub(super) struct Rule {
     pub(super) config: StateTtlConfig,
     /// After how many entries the time is read again.
@@ -54,24 +38,52 @@ pub(super) struct Rule {
     pub(super) has_expired: HasExpired,
 }
 
-/// The rule of a state; known once the state is registered, which is after its column family is there.
-pub(super) type LateRule = Arc<OnceLock<Rule>>;
+/// What the threads that merge files must know of a backend.
+pub(super) struct Expirations {
+    /// The processing time that the backend was told last.
+    now: AtomicI64,
+    /// By state. A state that is restored with its files has none until it is asked for, and all of it stays.
+    rules: Mutex<BTreeMap<String, Rule>>,
+}
 
-/// Lets the compactions of a column family drop what its rule says.
-pub(super) fn drop_expired(options: &mut Options, rule: LateRule, time: Arc<KnownTime>) {
-    options.set_compaction_filter_factory(Factory { rule, time });
+impl Expirations {
+    pub(super) fn new() -> Self {
+        Self { now: AtomicI64::new(Timestamp::MIN.0), rules: Mutex::default() }
+    }
+
+    pub(super) fn tell_time(&self, now: Timestamp) {
+        self.now.fetch_max(now.0, Ordering::Relaxed);
+    }
+
+    pub(super) fn add_rule(&self, state: &str, rule: Rule) {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner).insert(state.to_owned(), rule);
+    }
+
+    fn rule(&self, state: &str) -> Option<Rule> {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner).get(state).copied()
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp(self.now.load(Ordering::Relaxed))
+    }
+}
+
+/// Lets the compactions of a state drop what its rule says.
+pub(super) fn drop_expired(options: &mut Options, state: &str, expirations: Arc<Expirations>) {
+    options.set_compaction_filter_factory(Factory { state: state.to_owned(), expirations });
 }
 
 struct Factory {
-    rule: LateRule,
-    time: Arc<KnownTime>,
+    state: String,
+    expirations: Arc<Expirations>,
 }
 
 impl CompactionFilterFactory for Factory {
     type Filter = Filter;
 
     fn create(&mut self, _: CompactionFilterContext) -> Filter {
-        Filter { rule: self.rule.clone(), time: self.time.clone(), now: Timestamp::MIN, until_query: 0 }
+        let rule = self.expirations.rule(&self.state);
+        Filter { rule, expirations: self.expirations.clone(), now: Timestamp::MIN, until_query: 0 }
     }
 
     fn name(&self) -> &CStr {
@@ -81,8 +93,8 @@ impl CompactionFilterFactory for Factory {
 
 /// Used by the thread of one compaction.
 struct Filter {
-    rule: LateRule,
-    time: Arc<KnownTime>,
+    rule: Option<Rule>,
+    expirations: Arc<Expirations>,
     now: Timestamp,
     /// How many more entries are judged by `now`.
     until_query: u64,
@@ -90,9 +102,9 @@ struct Filter {
 
 impl CompactionFilter for Filter {
     fn filter(&mut self, _level: u32, _key: &[u8], value: &[u8]) -> CompactionDecision {
-        let Some(rule) = self.rule.get() else { return CompactionDecision::Keep };
+        let Some(rule) = &self.rule else { return CompactionDecision::Keep };
         if self.until_query == 0 {
-            (self.now, self.until_query) = (self.time.read(), rule.query_entries.max(1));
+            (self.now, self.until_query) = (self.expirations.now(), rule.query_entries.max(1));
         }
         self.until_query -= 1;
         match (rule.has_expired)(value, rule.config.at(self.now)) {

@@ -8,7 +8,7 @@
 //! of one memory table, however much state there is. Flink: `RocksDBKeyedStateBackend`, `RocksDBIncrementalCheckpointUtils`.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -17,12 +17,13 @@ use std::{
 };
 
 use rocksdb::{
-    BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DBCompressionType, DBWithThreadMode,
-    MergeOperands, MultiThreaded, Options, PrefixRange, ReadOptions, WriteOptions, checkpoint::Checkpoint,
+    BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DBCompressionType,
+    DBRawIteratorWithThreadMode, DBWithThreadMode, MergeOperands, MultiThreaded, Options, PrefixRange, ReadOptions,
+    WriteOptions, checkpoint::Checkpoint,
 };
 
 use super::{
-    compaction::{self, KnownTime, LateRule},
+    compaction::{self, Expirations},
     layout::{self, Parts},
     working_directory::WorkingDirectory,
 };
@@ -31,7 +32,7 @@ use crate::{
     env,
     error::{Error, ErrorKind, Result},
     planted,
-    state::StateKind,
+    state::{DatabaseFiles, StateKind, TimeToLive},
 };
 
 // Column families come and go through a shared reference in this mode.
@@ -67,6 +68,11 @@ pub(super) struct RawEntry<'a> {
     pub(super) value: Vec<u8>,
 }
 
+/// A key and a value, as they lie in the database.
+pub(super) type RawPair = (Vec<u8>, Vec<u8>);
+
+type Iterator<'a> = DBRawIteratorWithThreadMode<'a, Db>;
+
 /// See the module.
 pub(super) struct Database {
     // Closed before its directory is removed: fields are dropped in this order.
@@ -75,6 +81,7 @@ pub(super) struct Database {
     write: WriteOptions,
     background_work: BackgroundWork,
     snapshots: AtomicU64,
+    expirations: Arc<Expirations>,
     directory: Arc<WorkingDirectory>,
 }
 
@@ -86,19 +93,36 @@ const FILTER_BITS: f64 = 10.0;
 const SNAPSHOTS_PER_COMPACTION: u64 = 4;
 
 impl Database {
-    /// A new, empty database in a directory of its own; instances are spread over the directories that there are.
-    pub(super) fn create(configured: &RocksDbOptions, name: &str, instance: u16) -> Result<Self> {
-        let parents = &configured.local_directories;
-        let parent = (!parents.is_empty()).then(|| parents[usize::from(instance) % parents.len()].as_path());
-        let directory = WorkingDirectory::create(parent, name)
-            .map_err(|(path, error)| failed(&path, "create its working directory", error))?;
+    /// A new database in a directory of its own: empty, or with the files that a checkpoint holds.
+    pub(super) fn create(
+        configured: &RocksDbOptions,
+        name: &str,
+        instance: u16,
+        restored: Option<&DatabaseFiles>,
+    ) -> Result<Self> {
+        let directory = working_directory(configured, name, instance)?;
         let options = options(configured.background_work);
         let path = directory.path().join("db");
+        if let Some(files) = restored {
+            link_files(files.directory.path(), &path)
+                .map_err(|error| failed(&path, "take over the files of a checkpoint", error))?;
+        }
+        let expirations = Arc::new(Expirations::new());
+        let mut families = vec![(DEFAULT_FAMILY.to_owned(), options.clone())];
+        families.extend(
+            restored
+                .iter()
+                .flat_map(|files| &files.states)
+                .map(|(state, meta)| (family_name(state), of_family(&options, state, meta.time_to_live, &expirations))),
+        );
         // All databases of a process share a timer on a thread of RocksDB. It refuses a task that lies before the one
         // that it is at, and simulated time is years before the timer's.
         let db = env::on_host_clock({
             let (options, path) = (options.clone(), path.clone());
-            move || Db::open(&options, path)
+            move || {
+                let families = families.into_iter().map(|(name, options)| ColumnFamilyDescriptor::new(name, options));
+                Db::open_cf_descriptors(&options, path, families)
+            }
         });
         let db = db.map_err(|error| failed(&path, "open", error))?;
         let mut write = WriteOptions::default();
@@ -109,17 +133,37 @@ impl Database {
             write,
             background_work: configured.background_work,
             snapshots: AtomicU64::new(0),
+            expirations,
             directory: Arc::new(directory),
         })
     }
 
-    /// Adds the column family of a state; with a rule, what has expired is dropped when its files are merged.
-    pub(super) fn create_family(&self, state: &str, expiring: Option<(LateRule, Arc<KnownTime>)>) -> Result<()> {
-        let mut options = self.options.clone();
-        if let Some((rule, time)) = expiring {
-            compaction::drop_expired(&mut options, rule, time);
-        }
+    /// What has expired, for the threads that merge files.
+    pub(super) fn expirations(&self) -> &Expirations {
+        &self.expirations
+    }
+
+    /// Adds the column family of a state.
+    pub(super) fn create_family(&self, state: &str, time_to_live: TimeToLive) -> Result<()> {
+        let options = of_family(&self.options, state, time_to_live, &self.expirations);
         self.db.create_cf(family_name(state), &options).map_err(|error| self.failed("add a state", error))
+    }
+
+    /// Removes the column family of a state, and all that it holds.
+    pub(super) fn drop_family(&self, state: &str) -> Result<()> {
+        self.db.drop_cf(&family_name(state)).map_err(|error| self.failed("remove a state", error))
+    }
+
+    /// The first and the last entry of a state, as they lie there, by their keys.
+    pub(super) fn ends(&self, state: &str) -> Result<Option<[RawPair; 2]>> {
+        let mut iterator = self.db.raw_iterator_cf(&self.family(state));
+        let mut ends = Vec::new();
+        for seek in [Iterator::seek_to_first, Iterator::seek_to_last] {
+            seek(&mut iterator);
+            ends.extend(iterator.item().map(|(key, value)| (key.to_vec(), value.to_vec())));
+            iterator.status().map_err(|error| self.failed("scan", error))?;
+        }
+        Ok(ends.try_into().ok())
     }
 
     fn family(&self, state: &str) -> Arc<BoundColumnFamily<'_>> {
@@ -184,7 +228,10 @@ impl Database {
     }
 
     /// The files at this moment, in a directory of their own. `states` are all that there are.
-    pub(super) fn checkpoint<'a>(&self, states: impl Iterator<Item = &'a str>) -> Result<CheckpointDirectory> {
+    pub(super) fn checkpoint<'a>(
+        &self,
+        states: impl std::iter::Iterator<Item = &'a str>,
+    ) -> Result<CheckpointDirectory> {
         let number = self.snapshots.fetch_add(1, Ordering::Relaxed);
         if self.background_work == BackgroundWork::AtSnapshots && (number + 1).is_multiple_of(SNAPSHOTS_PER_COMPACTION)
         {
@@ -244,11 +291,13 @@ pub(super) struct CheckpointDirectory {
 
 impl CheckpointDirectory {
     /// Opens the snapshot for reading these states.
-    pub(super) fn open<'a>(&self, states: impl Iterator<Item = &'a str>) -> Result<CheckpointReader> {
-        let options = options(BackgroundWork::AtSnapshots);
-        let families = states.map(|state| ColumnFamilyDescriptor::new(family_name(state), options.clone()));
-        let db = Db::open_cf_descriptors_read_only(&options, &self.path, families, false);
-        Ok(CheckpointReader { db: db.map_err(|error| failed(&self.path, "open a snapshot", error))? })
+    pub(super) fn open<'a>(&self, states: impl std::iter::Iterator<Item = &'a str>) -> Result<CheckpointReader> {
+        CheckpointReader::open(&self.path, states)
+    }
+
+    /// Where the files are.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 }
 
@@ -270,6 +319,14 @@ pub(super) struct CheckpointReader {
 }
 
 impl CheckpointReader {
+    /// Opens the files of a snapshot for reading these states.
+    pub(super) fn open<'a>(path: &Path, states: impl std::iter::Iterator<Item = &'a str>) -> Result<Self> {
+        let options = options(BackgroundWork::AtSnapshots);
+        let families = states.map(|state| ColumnFamilyDescriptor::new(family_name(state), options.clone()));
+        let db = Db::open_cf_descriptors_read_only(&options, path, families, false);
+        Ok(Self { db: db.map_err(|error| failed(path, "open a snapshot", error))? })
+    }
+
     /// As [`Database::scan`].
     pub(super) fn scan(
         &self,
@@ -328,6 +385,32 @@ impl OpenMap {
     }
 }
 
+/// A directory for an instance to work in; instances are spread over the directories that there are.
+pub(super) fn working_directory(configured: &RocksDbOptions, name: &str, instance: u16) -> Result<WorkingDirectory> {
+    let parents = &configured.local_directories;
+    let parent = (!parents.is_empty()).then(|| parents[usize::from(instance) % parents.len()].as_path());
+    WorkingDirectory::create(parent, name).map_err(|(path, error)| failed(&path, "create its working directory", error))
+}
+
+/// Gives the files of a directory a second name in a new one, or copies them if they lie on another disk.
+fn link_files(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        // What RocksDB writes to or renames is never a file of a checkpoint, except these small ones.
+        if !DatabaseFiles::is_immutable(&entry.file_name().to_string_lossy())
+            || fs::hard_link(entry.path(), &target).is_err()
+        {
+            fs::copy(entry.path(), &target)?;
+        }
+    }
+    Ok(())
+}
+
+/// RocksDB's own.
+const DEFAULT_FAMILY: &str = "default";
+
 /// The name says that it is a state's: RocksDB has a column family `default` of its own.
 fn family_name(state: &str) -> String {
     format!("state:{state}")
@@ -359,12 +442,22 @@ fn options(background_work: BackgroundWork) -> Options {
     options
 }
 
+/// The options of a state's column family.
+fn of_family(options: &Options, state: &str, time_to_live: TimeToLive, expirations: &Arc<Expirations>) -> Options {
+    let mut options = options.clone();
+    match time_to_live {
+        TimeToLive::Enabled => compaction::drop_expired(&mut options, state, expirations.clone()),
+        TimeToLive::Disabled => {}
+    }
+    options
+}
+
 /// Appends: chunks of a list follow each other.
 fn append(_key: &[u8], existing: Option<&[u8]>, operands: &MergeOperands) -> Option<Vec<u8>> {
     Some(existing.into_iter().chain(operands).collect::<Vec<_>>().concat())
 }
 
-fn failed(path: &Path, what: &str, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+pub(super) fn failed(path: &Path, what: &str, error: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::new(ErrorKind::Unavailable, format!("RocksDB in {} cannot {what}", path.display()))
         .with_source(error)
         .with_hint("see whether the disk is full or broken; state.backend.rocksdb.localdir says where RocksDB works")

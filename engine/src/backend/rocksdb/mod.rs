@@ -2,7 +2,8 @@
 //! `EmbeddedRocksDBStateBackend`, `RocksDBKeyedStateBackend`).
 //!
 //! What a snapshot holds is the same bytes as the heap's for the same state, so a job can change its backend between a
-//! checkpoint and the restore. Timers stay on the heap, as with Flink's `state.backend.rocksdb.timer-service.factory:
+//! checkpoint and the restore. An incremental snapshot is the files of RocksDB themselves; they can be read into the same
+//! bytes, at the price of reading all of them. Timers stay on the heap, as with Flink's `state.backend.rocksdb.timer-service.factory:
 //! HEAP`.
 
 mod compaction;
@@ -14,11 +15,12 @@ mod working_directory;
 pub(super) use compaction::{HasExpired, list_has_expired, value_has_expired};
 pub use table::RocksDbTable;
 
-use std::{any::Any, collections::BTreeMap, marker::PhantomData, sync::Arc};
+use std::{any::Any, collections::BTreeMap, marker::PhantomData, path::Path, sync::Arc};
 
 use self::{
-    compaction::{KnownTime, LateRule, Rule},
-    database::{CheckpointDirectory, Database, Format, RawEntry},
+    compaction::Rule,
+    database::{CheckpointReader, Database, Format, RawEntry, damaged, failed, working_directory},
+    layout::Parts,
     table::chunk_of,
 };
 use super::{BackendError, memory::check_meta};
@@ -28,8 +30,8 @@ use crate::{
     error::{Error, ErrorKind, Result},
     id::OperatorUid,
     state::{
-        AsyncKeyedSnapshot, Key, KeyGroupEntries, KeyGroupRange, KeyGroups, KeyedEntry, KeyedSnapshot, Namespace,
-        StateMeta, StateSnapshot, StateTtlConfig, TimeToLive,
+        AsyncKeyedSnapshot, DatabaseFiles, Key, KeyGroupEntries, KeyGroupRange, KeyGroups, KeyedEntry, KeyedSnapshot,
+        LocalDirectory, Namespace, StateMeta, StateSnapshot, StateTtlConfig,
     },
     time::Timestamp,
 };
@@ -41,14 +43,15 @@ pub struct RocksDbBackend<K> {
     states: Vec<Registered>,
     /// Restored state that nobody has asked for. It stays in every snapshot: asking may come with a later version.
     unclaimed: Arc<KeyedSnapshot>,
+    /// The same, of what was restored with the database and lies in it.
+    unclaimed_in_database: BTreeMap<String, StateMeta>,
+    incremental: bool,
     database: Arc<Database>,
-    time: Arc<KnownTime>,
     key: PhantomData<fn() -> K>,
 }
 
 struct Registered {
     state: RegisteredState,
-    expiring: LateRule,
     table: Box<dyn Any + Send>,
 }
 
@@ -72,31 +75,33 @@ impl<K: Key> RocksDbBackend<K> {
         key_groups: KeyGroups,
         range: KeyGroupRange,
         restored: KeyedSnapshot,
+        files: Option<DatabaseFiles>,
     ) -> Result<Self, BackendError> {
-        let plain = |char: char| if char.is_ascii_alphanumeric() { char } else { '_' };
-        let name = format!("{}-{}", uid.0.chars().map(plain).collect::<String>(), range.start);
-        let database = Database::create(options, &name, range.start)?;
+        if let Some(stored) = files.as_ref().map(|files| files.key_groups).filter(|stored| *stored != range) {
+            return Err(BackendError::OtherKeyGroups { stored, asked: range });
+        }
+        let name = format!("{}-{}", plain(&uid.0), range.start);
+        let database = Database::create(options, &name, range.start, files.as_ref())?;
         Ok(Self {
             key_groups,
             range,
             states: Vec::new(),
             unclaimed: Arc::new(restored),
+            unclaimed_in_database: files.map(|files| files.states).unwrap_or_default(),
+            incremental: options.incremental,
             database: Arc::new(database),
-            time: Arc::new(KnownTime::new(Timestamp::MIN)),
             key: PhantomData,
         })
     }
 
     /// Tells the processing time.
     pub(super) fn observe_time(&self, now: Timestamp) {
-        self.time.tell(now);
+        self.database.expirations().tell_time(now);
     }
 
     /// Drops entries of a state that have expired when files are merged, and looks at the time every `query_entries`.
-    pub(super) fn expire(&mut self, state: &str, config: StateTtlConfig, query_entries: u64, has_expired: HasExpired) {
-        if let Some(registered) = self.states.iter().find(|registered| registered.state.name == state) {
-            registered.expiring.get_or_init(|| Rule { config, query_entries, has_expired });
-        }
+    pub(super) fn expire(&self, state: &str, config: StateTtlConfig, query_entries: u64, has_expired: HasExpired) {
+        self.database.expirations().add_rule(state, Rule { config, query_entries, has_expired });
     }
 
     /// Registers a state of values; returns its number.
@@ -145,17 +150,21 @@ impl<K: Key> RocksDbBackend<K> {
         if self.states.iter().any(|registered| registered.state.name == name) {
             return Err(BackendError::DuplicateState { state: name.to_owned() });
         }
-        let groups = match self.unclaimed.get(name) {
-            Some(stored) => {
-                check_meta(name, stored.meta, meta)?;
-                self.take_restored(name)
-            }
-            None => KeyGroupEntries::new(),
-        };
-        let expiring = LateRule::default();
-        let expires = meta.time_to_live == TimeToLive::Enabled;
-        self.database.create_family(name, expires.then(|| (expiring.clone(), self.time.clone())))?;
-        self.load::<N, V>(name, groups, store)?;
+        if let Some(stored) = self.unclaimed_in_database.get(name) {
+            check_meta(name, *stored, meta)?;
+            self.check_ends::<N, V>(name, Format::of(meta.kind))?;
+            self.unclaimed_in_database.remove(name);
+        } else {
+            let groups = match self.unclaimed.get(name) {
+                Some(stored) => {
+                    check_meta(name, stored.meta, meta)?;
+                    self.take_restored(name)
+                }
+                None => KeyGroupEntries::new(),
+            };
+            self.database.create_family(name, meta.time_to_live)?;
+            self.load::<N, V>(name, groups, store)?;
+        }
         let table = RocksDbTable::<K, N, V> {
             database: self.database.clone(),
             state: name.to_owned(),
@@ -163,8 +172,49 @@ impl<K: Key> RocksDbBackend<K> {
             types: PhantomData,
         };
         let state = RegisteredState { name: name.to_owned(), meta, canonical };
-        self.states.push(Registered { state, expiring, table: Box::new(table) });
+        self.states.push(Registered { state, table: Box::new(table) });
         Ok(self.states.len() - 1)
+    }
+
+    /// Takes a state that was restored with the database out of it, unless it is kept as it is asked for: then what
+    /// differs can be dealt with entry by entry, as if it came from a full checkpoint.
+    pub(super) fn unload_unless(&mut self, name: &str, asked: StateMeta) -> Result<(), BackendError> {
+        let Some(&meta) = self.unclaimed_in_database.get(name).filter(|stored| **stored != asked) else {
+            return Ok(());
+        };
+        let state = RegisteredState { name: name.to_owned(), meta, canonical: Ok };
+        let groups = entries(&state, |visit| self.database.scan(name, Format::of(meta.kind), visit))?;
+        self.database.drop_family(name)?;
+        self.unclaimed_in_database.remove(name);
+        Arc::make_mut(&mut self.unclaimed).insert(name.to_owned(), StateSnapshot { meta, groups });
+        Ok(())
+    }
+
+    /// Whether the first and the last entry that a checkpoint's files hold of a state are of these types and key groups.
+    /// To look at all of them would take as long as a full checkpoint does.
+    fn check_ends<N: Namespace, V: Data>(&self, state: &str, format: Format) -> Result<(), BackendError> {
+        for (bytes, value) in self.database.ends(state)?.into_iter().flatten() {
+            let damaged = || damaged(self.database.path(), state);
+            let Parts { key_group, key, namespace, user_key, .. } = layout::parts(&bytes).ok_or_else(damaged)?;
+            let value = match format {
+                Format::Value => value,
+                Format::List => layout::joined(&value).ok_or_else(damaged)?,
+                Format::Map => layout::map([(user_key, value.as_slice())].into_iter()),
+            };
+            let failed = |source| BackendError::Decode { state: state.to_owned(), key_group, source };
+            let key: K = codec::decode(key).map_err(|source| BackendError::Key {
+                state: state.to_owned(),
+                key_group,
+                source,
+            })?;
+            let _: N = codec::decode(namespace).map_err(failed)?;
+            let _: V = codec::decode(&value).map_err(failed)?;
+            let expected = self.key_groups.of_key(&key);
+            if expected != key_group || !self.range.contains(key_group) {
+                return Err(BackendError::WrongKeyGroup { state: state.to_owned(), key_group, expected });
+            }
+        }
+        Ok(())
     }
 
     /// What a checkpoint holds under this name, while nobody has asked for it.
@@ -215,14 +265,33 @@ impl<K: Key> RocksDbBackend<K> {
 
     /// The state at this moment. What holds up records is the flush of one memory table; the rest reads files.
     pub(super) fn snapshot(&mut self) -> Result<AsyncKeyedSnapshot, BackendError> {
-        let states: Vec<_> = self.states.iter().map(|registered| registered.state.clone()).collect();
+        let states = self.all_states();
         let files = self.database.checkpoint(states.iter().map(|state| state.name.as_str()))?;
         let unclaimed = self.unclaimed.clone();
         Ok(Box::new(move || {
             let mut snapshot = Arc::unwrap_or_clone(unclaimed);
-            snapshot.append(&mut read(&files, &states)?);
+            snapshot.append(&mut read(&files.open(states.iter().map(|state| state.name.as_str()))?, &states)?);
             Ok(snapshot)
         }))
+    }
+
+    /// As [`snapshot`](Self::snapshot), as the files that there are; `None` if this backend takes full snapshots.
+    /// What is not in the database comes beside them.
+    pub(super) fn snapshot_of_files(&mut self) -> Result<Option<(DatabaseFiles, Arc<KeyedSnapshot>)>, BackendError> {
+        if !self.incremental {
+            return Ok(None);
+        }
+        let states = self.all_states();
+        let files = self.database.checkpoint(states.iter().map(|state| state.name.as_str()))?;
+        let directory = LocalDirectory::new(files.path().to_owned(), Arc::new(files));
+        let states = states.into_iter().map(|state| (state.name, state.meta)).collect();
+        Ok(Some((DatabaseFiles { directory, key_groups: self.range, states }, self.unclaimed.clone())))
+    }
+
+    /// All states of which there is a column family.
+    fn all_states(&self) -> Vec<RegisteredState> {
+        let registered = self.states.iter().map(|registered| registered.state.clone());
+        registered.chain(untyped(&self.unclaimed_in_database)).collect()
     }
 
     pub(super) fn entry_count(&self) -> Result<usize, BackendError> {
@@ -245,29 +314,69 @@ impl<K: Key> RocksDbBackend<K> {
     }
 }
 
-/// What the files of a snapshot hold, in the form that names no backend.
-fn read(files: &CheckpointDirectory, states: &[RegisteredState]) -> Result<KeyedSnapshot> {
-    let reader = files.open(states.iter().map(|state| state.name.as_str()))?;
+/// What the files of a database hold, in the form that names no backend: what any backend can be restored from.
+///
+/// # Errors
+/// If they cannot be read, or hold no such states.
+pub fn read_files(directory: &Path, states: &BTreeMap<String, StateMeta>) -> Result<KeyedSnapshot> {
+    let states: Vec<_> = untyped(states).collect();
+    read(&CheckpointReader::open(directory, states.iter().map(|state| state.name.as_str()))?, &states)
+}
+
+/// An empty directory for the files of a checkpoint, where the database of this operator is to work.
+///
+/// # Errors
+/// If it cannot be made.
+pub fn download_directory(options: &RocksDbOptions, uid: &OperatorUid, range: KeyGroupRange) -> Result<LocalDirectory> {
+    let name = format!("{}-{}-restored", plain(&uid.0), range.start);
+    let directory = working_directory(options, &name, range.start)?;
+    let path = directory.path().join("db");
+    std::fs::create_dir(&path).map_err(|error| failed(&path, "create its working directory", error))?;
+    Ok(LocalDirectory::new(path, Arc::new(directory)))
+}
+
+/// A uid, as part of a name of a directory.
+fn plain(uid: &str) -> String {
+    uid.chars().map(|char| if char.is_ascii_alphanumeric() { char } else { '_' }).collect()
+}
+
+/// States whose types nobody has named: the entries of their maps stay in the order of their bytes.
+fn untyped(states: &BTreeMap<String, StateMeta>) -> impl Iterator<Item = RegisteredState> {
+    states.iter().map(|(name, meta)| RegisteredState { name: name.clone(), meta: *meta, canonical: Ok })
+}
+
+/// What the files of a snapshot hold.
+fn read(reader: &CheckpointReader, states: &[RegisteredState]) -> Result<KeyedSnapshot> {
     let mut snapshot = KeyedSnapshot::new();
-    for RegisteredState { name, meta, canonical } in states {
-        let mut groups = KeyGroupEntries::new();
-        reader.scan(name, Format::of(meta.kind), |RawEntry { key_group, key, namespace, value }| {
-            let value = canonical(value).map_err(|error| {
-                Error::new(ErrorKind::CorruptState, format!("cannot take a snapshot of state `{name}`"))
-                    .with_source(error)
-            })?;
-            let entry = KeyedEntry { key: key.to_vec(), namespace: namespace.to_vec(), value };
-            groups.entry(key_group).or_default().push(entry);
-            Ok(())
-        })?;
-        // RocksDB's order puts shorter keys first.
-        groups.values_mut().for_each(|entries| entries.sort_unstable());
+    for state in states {
+        let groups = entries(state, |visit| reader.scan(&state.name, Format::of(state.meta.kind), visit))?;
         if !groups.is_empty() {
-            snapshot.insert(name.clone(), StateSnapshot { meta: *meta, groups });
+            snapshot.insert(state.name.clone(), StateSnapshot { meta: state.meta, groups });
         }
     }
     Ok(snapshot)
 }
 
+/// The entries of a state, from a scan of it.
+fn entries(
+    RegisteredState { name, canonical, .. }: &RegisteredState,
+    scan: impl FnOnce(&mut dyn FnMut(RawEntry<'_>) -> Result<()>) -> Result<()>,
+) -> Result<KeyGroupEntries> {
+    let mut groups = KeyGroupEntries::new();
+    scan(&mut |RawEntry { key_group, key, namespace, value }| {
+        let value = canonical(value).map_err(|error| {
+            Error::new(ErrorKind::CorruptState, format!("cannot take a snapshot of state `{name}`")).with_source(error)
+        })?;
+        let entry = KeyedEntry { key: key.to_vec(), namespace: namespace.to_vec(), value };
+        groups.entry(key_group).or_default().push(entry);
+        Ok(())
+    })?;
+    // RocksDB's order puts shorter keys first.
+    groups.values_mut().for_each(|entries| entries.sort_unstable());
+    Ok(groups)
+}
+
+#[cfg(test)]
+mod incremental_tests;
 #[cfg(test)]
 mod tests;

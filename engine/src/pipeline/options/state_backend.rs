@@ -4,13 +4,18 @@ use std::path::PathBuf;
 
 use super::{Expected, INCREMENTAL, Options, STATE_BACKEND, STORAGE, place};
 use crate::{
-    config::{HOW_TO_BUILD_ROCKSDB, RocksDbOptions, StateBackend},
+    config::{CheckpointConfig, CheckpointStorageConfig, HOW_TO_BUILD_ROCKSDB, RocksDbOptions, StateBackend},
     pipeline::problem::Problem,
 };
 
+/// The name under which incremental checkpoints were asked for, if they were.
+pub(super) struct Incremental<'a>(Option<&'a str>);
+
 impl<'a> Options<'a> {
     /// Before Flink 1.13 `state.backend` said where checkpoints go as well: two of its values are presets of both.
-    pub(super) fn state_backend(&mut self, backend: &mut StateBackend) {
+    ///
+    /// Flink ignores `incremental` where it has no effect; here whoever asks for it is told.
+    pub(super) fn state_backend(&mut self, backend: &mut StateBackend) -> Incremental<'a> {
         if let Some((given, value)) = self.values.remove(STATE_BACKEND) {
             let problem = |message: String, hint: &str| Problem::new(place(given), message).with_hint(hint);
             match value.trim().to_ascii_lowercase().as_str() {
@@ -36,13 +41,27 @@ impl<'a> Options<'a> {
             }
             StateBackend::HashMap => {}
         }
-        if let Some(given) = given.filter(|_| incremental) {
-            self.problems.push(match backend {
-                StateBackend::HashMap => Problem::new(place(given), "checkpoints of state on the heap are always full")
-                    .with_hint("state.backend.type: rocksdb is made for state that is too large for that"),
-                StateBackend::RocksDb(_) => Problem::new(place(given), "incremental checkpoints are not supported yet")
-                    .with_hint("leave it out: each checkpoint then holds all state"),
-            });
+        let given = given.filter(|_| incremental);
+        if let Some(given) = given
+            && *backend == StateBackend::HashMap
+        {
+            let problem = Problem::new(place(given), "checkpoints of state on the heap are always full");
+            let hint = "state.backend.type: rocksdb is made for state that is too large for that";
+            self.problems.push(problem.with_hint(hint));
+            return Incremental(None);
+        }
+        Incremental(given)
+    }
+
+    /// Whether incremental checkpoints have a place for their files.
+    pub(super) fn incremental(&mut self, Incremental(given): Incremental<'a>, checkpoints: &CheckpointConfig) {
+        if let Some(given) = given
+            && checkpoints.interval.is_some()
+            && checkpoints.storage == CheckpointStorageConfig::JobManager
+        {
+            let problem =
+                Problem::new(place(given), "incremental checkpoints are made of files, and there is no place for them");
+            self.problems.push(problem.with_hint("set execution.checkpointing.dir, or leave it out"));
         }
     }
 

@@ -129,10 +129,19 @@ fn rocksdb_works_in_its_own_directories_or_in_those_for_temporary_files() {
 
 #[cfg(feature = "rocksdb")]
 #[test]
-fn incremental_checkpoints_are_refused_rather_than_taken_in_full() {
-    let said = problem(&[("state.backend", "rocksdb"), ("state.backend.incremental", "true")]);
-    assert!(said.contains("incremental checkpoints are not supported yet"), "{said}");
-    assert!(config(&[("state.backend", "rocksdb"), ("state.backend.incremental", "false")]).is_ok());
+fn incremental_checkpoints_go_by_both_names_and_need_files() {
+    let with = |name, more: &[(&'static str, &'static str)]| {
+        let first = [("state.backend", "rocksdb"), ("execution.checkpointing.interval", "1 s"), (name, "true")];
+        first.iter().chain(more).copied().collect::<Vec<_>>()
+    };
+    for name in ["state.backend.incremental", "execution.checkpointing.incremental"] {
+        let taken = config(&with(name, &[("execution.checkpointing.dir", "/cp")])).unwrap();
+        assert!(taken.takes_incremental_checkpoints(), "{name}");
+        let said = problem(&with(name, &[]));
+        assert!(said.contains("incremental checkpoints are made of files"), "{said}");
+    }
+    let full = config(&[("state.backend", "rocksdb"), ("state.backend.incremental", "false")]).unwrap();
+    assert!(!full.takes_incremental_checkpoints());
 }
 
 #[cfg(not(feature = "rocksdb"))]

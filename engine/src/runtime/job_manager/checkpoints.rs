@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{FinalRequest, JobManager};
+use super::{FinalRequest, JobManager, shared_state};
 use crate::{
     checkpoint::{
         CheckpointFailureReason,
@@ -13,6 +13,7 @@ use crate::{
     id::{CheckpointId, SubtaskId, TaskManagerId},
     job::ExecutionInput,
     net::{Acknowledgement, ToTaskManager},
+    planted,
     runtime::storage_actor::StorageOrder,
     storage::CheckpointMetadata,
 };
@@ -61,6 +62,11 @@ impl JobManager {
             CoordinatorAction::NotifyAborted { checkpoint_id, latest_completed: _, tasks } => {
                 self.state(Moment::After, Step::AbortCheckpoint, Some(checkpoint_id)).await;
                 self.summary.checkpoints_aborted += 1;
+                if planted!("shared_file_deleted_when_checkpoint_aborts") {
+                    let subtasks = self.states.get(&checkpoint_id).into_iter().flat_map(BTreeMap::values);
+                    let names = shared_state::names(subtasks).collect();
+                    self.order(StorageOrder::DiscardShared(names)).await;
+                }
                 self.forget(checkpoint_id);
                 let attempt = self.execution.attempt();
                 for host in self.by_host(tasks).into_keys() {
@@ -76,6 +82,11 @@ impl JobManager {
             }
             CoordinatorAction::DropCompleted { checkpoint_id, files: Files::Delete } => {
                 self.order(StorageOrder::Discard(checkpoint_id)).await;
+                // After it: a checkpoint whose metadata is there can be restored.
+                let unused = self.shared.dropped(checkpoint_id, self.coordinator.completed().oldest());
+                if !unused.is_empty() {
+                    self.order(StorageOrder::DiscardShared(unused)).await;
+                }
             }
             CoordinatorAction::DropCompleted { checkpoint_id, files: Files::Keep } => {
                 Box::pin(self.tell_coordinator(CoordinatorInput::Cleaned { checkpoint_id })).await;
@@ -151,6 +162,8 @@ impl JobManager {
     /// A subtask's part of a checkpoint came in. What an earlier attempt says does not count.
     pub(super) async fn acknowledge(&mut self, acknowledgement: Acknowledgement) {
         let Acknowledgement { execution, checkpoint_id, operators, union } = acknowledgement;
+        // Whatever becomes of the checkpoint, its files are there and somebody has to delete them.
+        self.shared.acknowledged(checkpoint_id, &operators);
         if !self.is_current(execution) {
             return;
         }

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use super::{FinalRequest, JobManager, Restore, StepDown};
 use crate::{
-    checkpoint::coordinator::{CheckpointPlan, CoordinatorInput, RequestId, TriggerKind, TriggerRequest},
+    checkpoint::{
+        Ownership,
+        coordinator::{CheckpointPlan, CoordinatorInput, RequestId, TriggerKind, TriggerRequest},
+    },
     config::CheckpointStorageConfig,
     error::{Error, ErrorKind, Result},
     event::{Directive, Moment, Step},
@@ -76,6 +79,7 @@ impl JobManager {
             }
             ExecutionAction::End(JobOutcome::Finished) => {
                 self.state(Moment::Before, Step::JobEnd, None).await;
+                self.sweep_shared(self.execution.attempt()).await;
                 self.order(StorageOrder::Finish).await;
             }
             ExecutionAction::End(outcome @ JobOutcome::Failed { .. }) => self.ended = Some(Ok(outcome)),
@@ -101,12 +105,24 @@ impl JobManager {
             return;
         }
         let Some(attempt) = self.restore_wanted.take() else { return };
+        self.sweep_shared(attempt).await;
         match self.coordinator.completed().latest() {
             Some(checkpoint_id) => self.order(StorageOrder::Load { attempt, checkpoint_id }).await,
             None => {
                 self.restore = self.given.clone();
                 Box::pin(self.tell_execution(ExecutionInput::RestoreReady { attempt })).await;
             }
+        }
+    }
+
+    /// No task runs: deletes the files of attempts up to this one that nobody will ever refer to.
+    async fn sweep_shared(&mut self, newest: Attempt) {
+        // A leader that has to read the log again does not know which checkpoints are complete.
+        if self.ended.is_none()
+            && (self.setup.config.takes_incremental_checkpoints() || self.shared.has_files())
+            && let Some(sweep) = self.shared.sweep(newest)
+        {
+            self.order(StorageOrder::SweepShared(sweep)).await;
         }
     }
 
@@ -119,7 +135,7 @@ impl JobManager {
     ) {
         match result.and_then(|metadata| self.check_fit(metadata)) {
             Ok(metadata) => {
-                self.restore = Some(Restore { metadata: Arc::new(*metadata), directory });
+                self.restore = Some(Restore { metadata: Arc::new(*metadata), directory, ownership: Ownership::Job });
                 self.tell_execution(ExecutionInput::RestoreReady { attempt }).await;
             }
             Err(error) if error.kind() == ErrorKind::Fenced => self.step_down(StepDown::Stop(error)),
@@ -192,6 +208,7 @@ impl JobManager {
         SubtaskRestore {
             checkpoint_id: Some(restore.metadata.checkpoint_id),
             directory: restore.directory.to_string_lossy().into_owned(),
+            ownership: restore.ownership,
             operators: restore.metadata.subtasks.get(&subtask).cloned().unwrap_or_default(),
             union: union_of(&restore.metadata, subtask),
         }

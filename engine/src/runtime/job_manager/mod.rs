@@ -20,13 +20,15 @@ mod checkpoints;
 mod execution;
 mod leadership;
 mod members;
+mod shared_state;
 
 use leadership::{Leadership, take_leadership};
+use shared_state::SharedState;
 
 use super::storage_actor::{self, StorageOrder, StorageResult};
 use crate::{
     checkpoint::{
-        CheckpointFailureReason,
+        CheckpointFailureReason, Ownership,
         coordinator::{CheckpointCoordinator, CoordinatorInput, CoordinatorStart, RequestId, StoreOutcome},
         retention::{CompletedCheckpoint, CompletedKind},
     },
@@ -99,6 +101,8 @@ pub struct JobManager {
     states: BTreeMap<CheckpointId, BTreeMap<SubtaskId, BTreeMap<OperatorUid, StateHandle>>>,
     /// The operators of which such state has lists for every subtask.
     unions: BTreeMap<CheckpointId, BTreeSet<OperatorUid>>,
+    /// Files that checkpoints share.
+    shared: SharedState,
     triggered_at: BTreeMap<CheckpointId, Timestamp>,
     /// Why a subtask could not take part in a checkpoint, in its own words.
     last_decline: Option<(CheckpointId, String)>,
@@ -134,6 +138,7 @@ struct Member {
 struct Restore {
     metadata: Arc<CheckpointMetadata>,
     directory: PathBuf,
+    ownership: Ownership,
 }
 
 /// The request for the checkpoint that ends a bounded job.
@@ -209,6 +214,7 @@ impl JobManager {
         let (incoming, mut events) = mpsc::channel(MAILBOX);
         let (storage, orders) = mpsc::channel(MAILBOX);
         let mut this = Self::new(setup, &leadership, summary, storage);
+        this.shared = leadership.shared;
         storage_actor::start(
             &env,
             leadership.storage,
@@ -298,6 +304,7 @@ impl JobManager {
             members: BTreeMap::new(),
             states: BTreeMap::new(),
             unions: BTreeMap::new(),
+            shared: SharedState::default(),
             last_decline: None,
             triggered_at: BTreeMap::new(),
             restore: None,
@@ -372,6 +379,7 @@ impl JobManager {
             StorageResult::Loaded { attempt, checkpoint_id, directory, result } => {
                 self.on_loaded(attempt, checkpoint_id, directory, result).await;
             }
+            StorageResult::SharedDiscarded => {}
             StorageResult::Finished { result: Ok(()) } => self.ended = Some(Ok(JobOutcome::Finished)),
             // The job is over in any case; a later leader would find its last checkpoint and end it again.
             StorageResult::Finished { result: Err(error) } if error.kind() == ErrorKind::Fenced => {
@@ -384,7 +392,8 @@ impl JobManager {
     async fn on_stored(&mut self, checkpoint_id: CheckpointId, result: Result<()>) {
         match result {
             Ok(()) => {
-                self.states.remove(&checkpoint_id);
+                let states = self.states.remove(&checkpoint_id).unwrap_or_default();
+                self.shared.completed(checkpoint_id, states.values());
                 self.unions.remove(&checkpoint_id);
                 self.tell_coordinator(CoordinatorInput::Stored { checkpoint_id }).await;
             }

@@ -63,6 +63,7 @@ fn the_first_leader_finds_nothing() {
             abandoned: Vec::new(),
             next_checkpoint_id: CheckpointId(1),
             finished: false,
+            shares_files: false,
         };
         assert_eq!(found, nothing);
     });
@@ -87,6 +88,7 @@ fn a_takeover_finds_the_newest_completed_checkpoint_and_an_id_that_nobody_used()
             abandoned: ids(&[3]),
             next_checkpoint_id: CheckpointId(4),
             finished: false,
+            shares_files: false,
         };
         assert_eq!(found, expected);
         assert_eq!(second.read_metadata(CheckpointId(2)).await.unwrap(), metadata(2));
@@ -255,7 +257,7 @@ fn each_kind_of_damage_has_its_own_words() {
     expect_damage(&[], "it has 0 bytes, not even a header");
     expect_damage(&whole[..8], "it has 8 bytes, not even a header");
     expect_damage(&[b"ELF!", &whole[4..]].concat(), "it does not start like a tidegate file");
-    expect_damage(&[&whole[..4], &[9], &whole[5..]].concat(), "format version 9, this program reads version 1");
+    expect_damage(&[&whole[..4], &[9], &whole[5..]].concat(), "format version 9, this program reads versions 1 to 2");
     expect_damage(&[&whole[..], b"!"].concat(), "its checksum does not match its content");
     // Whole, but something else.
     expect_damage(&seal(&"text"), "cannot decode");
@@ -274,4 +276,40 @@ fn no_torn_and_no_flipped_metadata_is_ever_accepted() {
         let read = decode_metadata(Path::new("_metadata"), &flipped);
         assert_eq!(read.unwrap_err().kind(), ErrorKind::CorruptState, "bit {bit} flipped");
     }
+}
+
+#[test]
+fn what_the_version_before_wrote_can_be_read() {
+    let mut bytes = seal(&metadata(3));
+    bytes[4] = 1;
+    assert_eq!(decode_metadata(Path::new("_metadata"), &bytes).unwrap(), metadata(3));
+}
+
+#[test]
+fn a_sweep_takes_what_nobody_needs_and_no_later_attempt_wrote() {
+    in_directory(|directory| async move {
+        let (store, found) = directory.take_over(1).await.unwrap();
+        assert!(!found.shares_files);
+        let shared = directory.path.join("shared");
+        fs::create_dir(&shared).unwrap();
+        let names = ["1000001-v1-0-aa", "1000002-v1-0-bb", "2000001-v1-0-cc", "1000001-v1-0-dd", "somebody-else-s"];
+        names.iter().for_each(|name| fs::write(shared.join(name), "x").unwrap());
+        let left = || {
+            let mut names: Vec<_> = fs::read_dir(&shared).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            names.sort();
+            names
+        };
+        let keep = BTreeSet::from(["1000001-v1-0-aa".to_owned()]);
+        let sweep = Sweep { keep, newest: Attempt(1_000_002) };
+        store.sweep_shared(&sweep).await.unwrap();
+        assert_eq!(left(), ["1000001-v1-0-aa", "2000001-v1-0-cc", "somebody-else-s"]);
+        store.discard_shared(&["1000001-v1-0-aa".into(), "gone".into()]).await.unwrap();
+        assert_eq!(left(), ["2000001-v1-0-cc", "somebody-else-s"]);
+
+        let (_, found) = directory.take_over(2).await.unwrap();
+        assert!(found.shares_files);
+        let all = Sweep { keep: BTreeSet::new(), newest: Attempt(9_000_000) };
+        assert_eq!(store.sweep_shared(&all).await.unwrap_err().kind(), ErrorKind::Fenced);
+        assert_eq!(left(), ["2000001-v1-0-cc", "somebody-else-s"], "a fenced leader leaves everything alone");
+    });
 }

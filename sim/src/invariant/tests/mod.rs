@@ -304,6 +304,8 @@ fn what_is_left_behind_is_a_leak() {
     );
     assert_eq!(broken_by(|history| history.checkpoints_left.push(CheckpointId(1))), [InvariantId::I16]);
     assert_eq!(broken_by(|history| history.checkpoints_left.clear()), []);
+    let shared = |history: &mut History| history.shared_left.extend(["1-v1-0-aa".to_owned()]);
+    assert_eq!(broken_by(shared), [InvariantId::I16]);
 }
 
 #[test]

@@ -122,6 +122,7 @@ impl Run {
             output: BTreeMap::new(),
             staged_left: BTreeMap::new(),
             checkpoints_left: Vec::new(),
+            shared_left: BTreeSet::new(),
             healed_at: Timestamp(50),
             ended_at: Timestamp(100),
             end: RunEnd::Finished,
