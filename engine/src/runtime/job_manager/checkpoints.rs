@@ -48,8 +48,11 @@ impl JobManager {
             // Held since its acknowledgement came.
             CoordinatorAction::KeepState { .. } => {}
             CoordinatorAction::DiscardState { checkpoint_id, task } => {
-                if let Some(states) = self.states.get_mut(&checkpoint_id) {
-                    states.remove(&task);
+                let discarded = self.states.get_mut(&checkpoint_id).and_then(|states| states.remove(&task));
+                // The files that it shares stay until the registry says that nobody needs them.
+                if planted!("shared_file_deleted_when_checkpoint_aborts") {
+                    let names = shared_state::names(discarded.iter()).collect();
+                    self.order(StorageOrder::DiscardShared(names)).await;
                 }
             }
             CoordinatorAction::Store { checkpoint_id } => {
@@ -62,11 +65,6 @@ impl JobManager {
             CoordinatorAction::NotifyAborted { checkpoint_id, latest_completed: _, tasks } => {
                 self.state(Moment::After, Step::AbortCheckpoint, Some(checkpoint_id)).await;
                 self.summary.checkpoints_aborted += 1;
-                if planted!("shared_file_deleted_when_checkpoint_aborts") {
-                    let subtasks = self.states.get(&checkpoint_id).into_iter().flat_map(BTreeMap::values);
-                    let names = shared_state::names(subtasks).collect();
-                    self.order(StorageOrder::DiscardShared(names)).await;
-                }
                 self.forget(checkpoint_id);
                 let attempt = self.execution.attempt();
                 for host in self.by_host(tasks).into_keys() {
