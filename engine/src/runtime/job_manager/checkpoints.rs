@@ -48,11 +48,8 @@ impl JobManager {
             // Held since its acknowledgement came.
             CoordinatorAction::KeepState { .. } => {}
             CoordinatorAction::DiscardState { checkpoint_id, task } => {
-                let discarded = self.states.get_mut(&checkpoint_id).and_then(|states| states.remove(&task));
-                // The files that it shares stay until the registry says that nobody needs them.
-                if planted!("shared_file_deleted_when_checkpoint_aborts") {
-                    let names = shared_state::names(discarded.iter()).collect();
-                    self.order(StorageOrder::DiscardShared(names)).await;
+                if let Some(states) = self.states.get_mut(&checkpoint_id) {
+                    states.remove(&task);
                 }
             }
             CoordinatorAction::Store { checkpoint_id } => {
@@ -75,6 +72,12 @@ impl JobManager {
                 self.state(Moment::After, Step::Subsumption, Some(checkpoint_id)).await;
             }
             CoordinatorAction::Discard { checkpoint_id } => {
+                // The files that it shares stay until the registry says that nobody needs them.
+                if planted!("shared_file_deleted_when_checkpoint_aborts") {
+                    let subtasks = self.states.get(&checkpoint_id).into_iter().flat_map(BTreeMap::values);
+                    let names = shared_state::names(subtasks).collect();
+                    self.order(StorageOrder::DiscardShared(names)).await;
+                }
                 self.forget(checkpoint_id);
                 self.order(StorageOrder::Discard(checkpoint_id)).await;
             }
