@@ -18,7 +18,7 @@ use std::{
 
 use rocksdb::{
     BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DBCompressionType, DBWithThreadMode,
-    MergeOperands, MultiThreaded, Options, PrefixRange, ReadOptions, WriteOptions, checkpoint::Checkpoint,
+    MergeOperands, MultiThreaded, Options, PrefixRange, ReadOptions, WriteBatch, WriteOptions, checkpoint::Checkpoint,
 };
 
 use super::{
@@ -66,11 +66,26 @@ pub(super) struct RawEntry<'a> {
     pub(super) value: Vec<u8>,
 }
 
+/// The column family of a state. Its name says that it is a state's: RocksDB has one of its own, `default`.
+#[derive(Debug, Clone)]
+pub(super) struct Family {
+    /// Name of the state.
+    pub(super) state: String,
+    name: String,
+}
+
+impl Family {
+    pub(super) fn of(state: &str) -> Self {
+        Self { state: state.to_owned(), name: format!("state:{state}") }
+    }
+}
+
 /// See the module.
 pub(super) struct Database {
     // Closed before its directory is removed: fields are dropped in this order.
     db: Db,
     options: Options,
+    read: ReadOptions,
     write: WriteOptions,
     background_work: BackgroundWork,
     snapshots: AtomicU64,
@@ -105,6 +120,7 @@ impl Database {
         Ok(Self {
             db,
             options,
+            read: ReadOptions::default(),
             write,
             background_work: configured.background_work,
             snapshots: AtomicU64::new(0),
@@ -113,42 +129,55 @@ impl Database {
     }
 
     /// Adds the column family of a state.
-    pub(super) fn create_family(&self, state: &str) -> Result<()> {
-        self.db.create_cf(family_name(state), &self.options).map_err(|error| self.failed("add a state", error))
+    pub(super) fn create_family(&self, family: &Family) -> Result<()> {
+        self.db.create_cf(&family.name, &self.options).map_err(|error| self.failed("add a state", error))
     }
 
-    fn family(&self, state: &str) -> Arc<BoundColumnFamily<'_>> {
-        self.db.cf_handle(&family_name(state)).expect("a state has had its column family since it was registered")
+    fn handle(&self, family: &Family) -> Arc<BoundColumnFamily<'_>> {
+        handle(&self.db, family)
     }
 
     /// The value under a key, handed to `read`.
-    pub(super) fn get<R>(&self, state: &str, key: &[u8], read: impl FnOnce(&[u8]) -> Result<R>) -> Result<Option<R>> {
-        let value = self.db.get_pinned_cf(&self.family(state), key).map_err(|error| self.failed("read", error))?;
+    pub(super) fn get<R>(
+        &self,
+        family: &Family,
+        key: &[u8],
+        read: impl FnOnce(&[u8]) -> Result<R>,
+    ) -> Result<Option<R>> {
+        let value = self.db.get_pinned_cf_opt(&self.handle(family), key, &self.read);
+        let value = value.map_err(|error| self.failed("read", error))?;
         value.map(|value| read(&value)).transpose()
     }
 
     /// Sets the value under a key.
-    pub(super) fn put(&self, state: &str, key: &[u8], value: &[u8]) -> Result<()> {
-        let written = self.db.put_cf_opt(&self.family(state), key, value, &self.write);
+    pub(super) fn put(&self, family: &Family, key: &[u8], value: &[u8]) -> Result<()> {
+        let written = self.db.put_cf_opt(&self.handle(family), key, value, &self.write);
         written.map_err(|error| self.failed("write", error))
     }
 
+    /// Sets the values under many keys at once.
+    pub(super) fn put_all(&self, family: &Family, entries: impl Iterator<Item = (Vec<u8>, Vec<u8>)>) -> Result<()> {
+        let (handle, mut batch) = (self.handle(family), WriteBatch::default());
+        entries.for_each(|(key, value)| batch.put_cf(&handle, key, value));
+        self.db.write_opt(batch, &self.write).map_err(|error| self.failed("write", error))
+    }
+
     /// Appends bytes to the value under a key, without reading it.
-    pub(super) fn append(&self, state: &str, key: &[u8], bytes: &[u8]) -> Result<()> {
-        let written = self.db.merge_cf_opt(&self.family(state), key, bytes, &self.write);
+    pub(super) fn append(&self, family: &Family, key: &[u8], bytes: &[u8]) -> Result<()> {
+        let written = self.db.merge_cf_opt(&self.handle(family), key, bytes, &self.write);
         written.map_err(|error| self.failed("write", error))
     }
 
     /// Removes a key.
-    pub(super) fn delete(&self, state: &str, key: &[u8]) -> Result<()> {
-        let deleted = self.db.delete_cf_opt(&self.family(state), key, &self.write);
+    pub(super) fn delete(&self, family: &Family, key: &[u8]) -> Result<()> {
+        let deleted = self.db.delete_cf_opt(&self.handle(family), key, &self.write);
         deleted.map_err(|error| self.failed("write", error))
     }
 
     /// Calls `visit` with each key that starts with `prefix` and its value until it says that it has seen enough.
     pub(super) fn with_prefix(
         &self,
-        state: &str,
+        family: &Family,
         prefix: &[u8],
         mut visit: impl FnMut(&[u8], &[u8]) -> Result<GoOn>,
     ) -> Result<()> {
@@ -157,7 +186,7 @@ impl Database {
         if planted!("rocksdb_prefix_scan_misses_flushed_entries") {
             read.set_read_tier(rocksdb::ReadTier::Memtable);
         }
-        let mut iterator = self.db.raw_iterator_cf_opt(&self.family(state), read);
+        let mut iterator = self.db.raw_iterator_cf_opt(&self.handle(family), read);
         iterator.seek_to_first();
         while let Some((key, value)) = iterator.item() {
             if visit(key, value)? == GoOn::No {
@@ -171,19 +200,19 @@ impl Database {
     /// Calls `visit` for each entry of a state, in the order of the bytes of their keys.
     pub(super) fn scan(
         &self,
-        state: &str,
+        family: &Family,
         format: Format,
         visit: impl FnMut(RawEntry<'_>) -> Result<()>,
     ) -> Result<()> {
-        scan(&self.db, state, format, visit)
+        scan(&self.db, family, format, visit)
     }
 
-    /// The files at this moment, in a directory of their own. `states` are all that there are.
-    pub(super) fn checkpoint<'a>(&self, states: impl Iterator<Item = &'a str>) -> Result<CheckpointDirectory> {
+    /// The files at this moment, in a directory of their own. `families` are all that there are.
+    pub(super) fn checkpoint<'a>(&self, families: impl Iterator<Item = &'a Family>) -> Result<CheckpointDirectory> {
         let number = self.snapshots.fetch_add(1, Ordering::Relaxed);
         if self.background_work == BackgroundWork::AtSnapshots && (number + 1).is_multiple_of(SNAPSHOTS_PER_COMPACTION)
         {
-            states.for_each(|state| self.compact(state));
+            families.for_each(|family| self.compact(family));
         }
         let path = self.snapshot_path(number);
         let checkpoint = Checkpoint::new(&self.db).map_err(|error| self.failed("take a snapshot", error))?;
@@ -210,8 +239,8 @@ impl Database {
     }
 
     /// Merges the files of a state into one run, here and now.
-    pub(super) fn compact(&self, state: &str) {
-        self.db.compact_range_cf(&self.family(state), None::<&[u8]>, None::<&[u8]>);
+    pub(super) fn compact(&self, family: &Family) {
+        self.db.compact_range_cf(&self.handle(family), None::<&[u8]>, None::<&[u8]>);
     }
 
     /// Where it works.
@@ -239,9 +268,9 @@ pub(super) struct CheckpointDirectory {
 
 impl CheckpointDirectory {
     /// Opens the snapshot for reading these states.
-    pub(super) fn open<'a>(&self, states: impl Iterator<Item = &'a str>) -> Result<CheckpointReader> {
+    pub(super) fn open<'a>(&self, families: impl Iterator<Item = &'a Family>) -> Result<CheckpointReader> {
         let options = options(BackgroundWork::AtSnapshots);
-        let families = states.map(|state| ColumnFamilyDescriptor::new(family_name(state), options.clone()));
+        let families = families.map(|family| ColumnFamilyDescriptor::new(&family.name, options.clone()));
         let db = Db::open_cf_descriptors_read_only(&options, &self.path, families, false);
         Ok(CheckpointReader { db: db.map_err(|error| failed(&self.path, "open a snapshot", error))? })
     }
@@ -268,24 +297,27 @@ impl CheckpointReader {
     /// As [`Database::scan`].
     pub(super) fn scan(
         &self,
-        state: &str,
+        family: &Family,
         format: Format,
         visit: impl FnMut(RawEntry<'_>) -> Result<()>,
     ) -> Result<()> {
-        scan(&self.db, state, format, visit)
+        scan(&self.db, family, format, visit)
     }
 }
 
-fn scan(db: &Db, state: &str, format: Format, mut visit: impl FnMut(RawEntry<'_>) -> Result<()>) -> Result<()> {
-    let family = db.cf_handle(&family_name(state)).expect("a state has had its column family since it was registered");
-    let mut iterator = db.raw_iterator_cf(&family);
+fn handle<'a>(db: &'a Db, family: &Family) -> Arc<BoundColumnFamily<'a>> {
+    db.cf_handle(&family.name).expect("a state has had its column family since it was registered")
+}
+
+fn scan(db: &Db, family: &Family, format: Format, mut visit: impl FnMut(RawEntry<'_>) -> Result<()>) -> Result<()> {
+    let mut iterator = db.raw_iterator_cf(&handle(db, family));
     let mut map = OpenMap::default();
     iterator.seek_to_first();
     while let Some((key, value)) = iterator.item() {
-        let parts = layout::parts(key).ok_or_else(|| damaged(db.path(), state))?;
+        let parts = layout::parts(key).ok_or_else(|| damaged(db.path(), &family.state))?;
         let value = match format {
             Format::Value => value.to_vec(),
-            Format::List => layout::joined(value).ok_or_else(|| damaged(db.path(), state))?,
+            Format::List => layout::joined(value).ok_or_else(|| damaged(db.path(), &family.state))?,
             Format::Map => {
                 if parts.prefix != map.prefix {
                     map.close(&mut visit)?;
@@ -321,11 +353,6 @@ impl OpenMap {
             layout::parts(&self.prefix).expect("the prefix of a key comes apart as the key does");
         visit(RawEntry { key_group, key, namespace, value })
     }
-}
-
-/// The name says that it is a state's: RocksDB has a column family `default` of its own.
-fn family_name(state: &str) -> String {
-    format!("state:{state}")
 }
 
 fn options(background_work: BackgroundWork) -> Options {

@@ -1,4 +1,4 @@
-//! Keyed state in RocksDB: as large as the disk, at the price of encoding on each access (Flink
+//! Keyed state in RocksDB: as large as the disk, at the price of encoding what is not in use right now (Flink
 //! `EmbeddedRocksDBStateBackend`, `RocksDBKeyedStateBackend`).
 //!
 //! What a snapshot holds is the same bytes as the heap's for the same state, so a job can change its backend between a
@@ -15,7 +15,7 @@ pub use table::RocksDbTable;
 use std::{any::Any, collections::BTreeMap, marker::PhantomData, sync::Arc};
 
 use self::{
-    database::{CheckpointDirectory, Database, Format, RawEntry},
+    database::{CheckpointDirectory, Database, Family, Format, RawEntry},
     table::chunk_of,
 };
 use super::{BackendError, memory::check_meta};
@@ -43,20 +43,40 @@ pub struct RocksDbBackend<K> {
 
 struct Registered {
     state: RegisteredState,
-    table: Box<dyn Any + Send>,
+    table: Box<dyn ErasedTable>,
+}
+
+trait ErasedTable: Send {
+    /// Writes what has changed.
+    fn flush(&mut self) -> Result<()>;
+    /// The number of entries, in the files or not.
+    fn entry_count(&self, format: Format) -> Result<usize>;
+    fn as_any_mut(&mut self) -> &mut dyn Any;
+}
+
+impl<K: Key, N: Namespace, V: Data> ErasedTable for RocksDbTable<K, N, V> {
+    fn flush(&mut self) -> Result<()> {
+        Self::flush(self)
+    }
+    fn entry_count(&self, format: Format) -> Result<usize> {
+        Self::entry_count(self, format)
+    }
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
 }
 
 /// What must be known of a state to read it from a snapshot.
 #[derive(Clone)]
 struct RegisteredState {
-    name: String,
+    family: Family,
     meta: StateMeta,
     /// Makes the one encoding of a map of an encoding whose entries are in any order; the identity of other kinds.
     canonical: fn(Vec<u8>) -> Result<Vec<u8>, DecodeError>,
 }
 
 /// How a value is written to the database.
-type Store<V> = fn(&Database, &str, &[u8], &V) -> Result<()>;
+type Store<V> = fn(&Database, &Family, &[u8], &V) -> Result<()>;
 
 impl<K: Key> RocksDbBackend<K> {
     /// A backend with what a checkpoint holds for the subtask's key groups.
@@ -86,8 +106,8 @@ impl<K: Key> RocksDbBackend<K> {
         name: &str,
         meta: StateMeta,
     ) -> Result<usize, BackendError> {
-        self.register::<N, V>(name, meta, Ok, |database, state, prefix, value| {
-            database.put(state, prefix, &codec::encode(value))
+        self.register::<N, V>(name, meta, Ok, |database, family, prefix, value| {
+            database.put(family, prefix, &codec::encode(value))
         })
     }
 
@@ -97,8 +117,8 @@ impl<K: Key> RocksDbBackend<K> {
         name: &str,
         meta: StateMeta,
     ) -> Result<usize, BackendError> {
-        self.register::<N, Vec<T>>(name, meta, Ok, |database, state, prefix, list| {
-            database.put(state, prefix, &chunk_of(list))
+        self.register::<N, Vec<T>>(name, meta, Ok, |database, family, prefix, list| {
+            database.put(family, prefix, &chunk_of(list))
         })
     }
 
@@ -109,9 +129,9 @@ impl<K: Key> RocksDbBackend<K> {
         meta: StateMeta,
     ) -> Result<usize, BackendError> {
         let canonical = |bytes: Vec<u8>| Ok(codec::encode(&codec::decode::<BTreeMap<UK, UV>>(&bytes)?));
-        self.register::<N, BTreeMap<UK, UV>>(name, meta, canonical, |database, state, prefix, map| {
+        self.register::<N, BTreeMap<UK, UV>>(name, meta, canonical, |database, family, prefix, map| {
             map.iter().try_for_each(|(user_key, value)| {
-                database.put(state, &codec::encode_into(user_key, prefix.to_vec()), &codec::encode(value))
+                database.put(family, &codec::encode_into(user_key, prefix.to_vec()), &codec::encode(value))
             })
         })
     }
@@ -123,7 +143,7 @@ impl<K: Key> RocksDbBackend<K> {
         canonical: fn(Vec<u8>) -> Result<Vec<u8>, DecodeError>,
         store: Store<V>,
     ) -> Result<usize, BackendError> {
-        if self.states.iter().any(|registered| registered.state.name == name) {
+        if self.states.iter().any(|registered| registered.state.family.state == name) {
             return Err(BackendError::DuplicateState { state: name.to_owned() });
         }
         let groups = match self.unclaimed.get(name) {
@@ -133,15 +153,11 @@ impl<K: Key> RocksDbBackend<K> {
             }
             None => KeyGroupEntries::new(),
         };
-        self.database.create_family(name)?;
-        self.load::<N, V>(name, groups, store)?;
-        let table = RocksDbTable::<K, N, V> {
-            database: self.database.clone(),
-            state: name.to_owned(),
-            key_groups: self.key_groups,
-            types: PhantomData,
-        };
-        let state = RegisteredState { name: name.to_owned(), meta, canonical };
+        let family = Family::of(name);
+        self.database.create_family(&family)?;
+        self.load::<N, V>(&family, groups, store)?;
+        let table = RocksDbTable::<K, N, V>::new(self.database.clone(), family.clone(), self.key_groups);
+        let state = RegisteredState { family, meta, canonical };
         self.states.push(Registered { state, table: Box::new(table) });
         Ok(self.states.len() - 1)
     }
@@ -159,10 +175,11 @@ impl<K: Key> RocksDbBackend<K> {
     /// Writes restored entries, each of which must be what the state holds.
     fn load<N: Namespace, V: Data>(
         &self,
-        state: &str,
+        family: &Family,
         groups: KeyGroupEntries,
         store: Store<V>,
     ) -> Result<(), BackendError> {
+        let state = family.state.as_str();
         for (key_group, mut entries) in groups {
             entries.sort_unstable();
             if entries.windows(2).any(|two| (&two[0].key, &two[0].namespace) == (&two[1].key, &two[1].namespace)) {
@@ -181,21 +198,23 @@ impl<K: Key> RocksDbBackend<K> {
                 if expected != key_group {
                     return Err(BackendError::WrongKeyGroup { state: state.to_owned(), key_group, expected });
                 }
-                store(&self.database, state, &layout::prefix(self.key_groups, &key, &namespace), &value)?;
+                store(&self.database, family, &layout::prefix(self.key_groups, &key, &namespace), &value)?;
             }
         }
         Ok(())
     }
 
     pub(super) fn table_mut<N: Namespace, V: Data>(&mut self, index: usize) -> &mut RocksDbTable<K, N, V> {
-        let table = self.states[index].table.downcast_mut();
+        let table = self.states[index].table.as_any_mut().downcast_mut();
         table.expect("a state id is used with the backend that gave it")
     }
 
-    /// The state at this moment. What holds up records is the flush of one memory table; the rest reads files.
+    /// The state at this moment. What holds up records is the flush of the values in use and of one memory table; the
+    /// rest reads files.
     pub(super) fn snapshot(&mut self) -> Result<AsyncKeyedSnapshot, BackendError> {
+        self.states.iter_mut().try_for_each(|registered| registered.table.flush())?;
         let states: Vec<_> = self.states.iter().map(|registered| registered.state.clone()).collect();
-        let files = self.database.checkpoint(states.iter().map(|state| state.name.as_str()))?;
+        let files = self.database.checkpoint(states.iter().map(|state| &state.family))?;
         let unclaimed = self.unclaimed.clone();
         Ok(Box::new(move || {
             let mut snapshot = Arc::unwrap_or_clone(unclaimed);
@@ -206,11 +225,8 @@ impl<K: Key> RocksDbBackend<K> {
 
     pub(super) fn entry_count(&self) -> Result<usize, BackendError> {
         let mut count = 0;
-        for Registered { state, .. } in &self.states {
-            self.database.scan(&state.name, Format::of(state.meta.kind), |_| {
-                count += 1;
-                Ok(())
-            })?;
+        for Registered { state, table } in &self.states {
+            count += table.entry_count(Format::of(state.meta.kind))?;
         }
         Ok(count)
     }
@@ -226,14 +242,14 @@ impl<K: Key> RocksDbBackend<K> {
 
 /// What the files of a snapshot hold, in the form that names no backend.
 fn read(files: &CheckpointDirectory, states: &[RegisteredState]) -> Result<KeyedSnapshot> {
-    let reader = files.open(states.iter().map(|state| state.name.as_str()))?;
+    let reader = files.open(states.iter().map(|state| &state.family))?;
     let mut snapshot = KeyedSnapshot::new();
-    for RegisteredState { name, meta, canonical } in states {
+    for RegisteredState { family, meta, canonical } in states {
         let mut groups = KeyGroupEntries::new();
-        reader.scan(name, Format::of(meta.kind), |RawEntry { key_group, key, namespace, value }| {
+        reader.scan(family, Format::of(meta.kind), |RawEntry { key_group, key, namespace, value }| {
             let value = canonical(value).map_err(|error| {
-                Error::new(ErrorKind::CorruptState, format!("cannot take a snapshot of state `{name}`"))
-                    .with_source(error)
+                let what = format!("cannot take a snapshot of state `{}`", family.state);
+                Error::new(ErrorKind::CorruptState, what).with_source(error)
             })?;
             let entry = KeyedEntry { key: key.to_vec(), namespace: namespace.to_vec(), value };
             groups.entry(key_group).or_default().push(entry);
@@ -242,7 +258,7 @@ fn read(files: &CheckpointDirectory, states: &[RegisteredState]) -> Result<Keyed
         // RocksDB's order puts shorter keys first.
         groups.values_mut().for_each(|entries| entries.sort_unstable());
         if !groups.is_empty() {
-            snapshot.insert(name.clone(), StateSnapshot { meta: *meta, groups });
+            snapshot.insert(family.state.clone(), StateSnapshot { meta: *meta, groups });
         }
     }
     Ok(snapshot)

@@ -339,3 +339,30 @@ fn each_planted_bug_loses_state() {
     assert_eq!(seen_with(Some("rocksdb_snapshot_without_flush")), (false, 1));
     assert_eq!(seen_with(Some("rocksdb_prefix_scan_misses_flushed_entries")), (true, 0));
 }
+
+#[test]
+fn more_values_than_are_held_at_once_are_all_there() {
+    let mut backend = open(&deterministic(), KeyedSnapshot::new());
+    let count: StateId<(), u64> = backend.register_values(&StateDescriptor::new("count"), StateKind::Value).unwrap();
+    let keys = 20_000_u64;
+    let add = |backend: &mut Backend, number: u64| {
+        let one_more = |count: &mut u64| *count += 1;
+        backend.values(count).modify_or_insert_with(&number.to_string(), &(), || 0, one_more).unwrap();
+    };
+    (0..keys).for_each(|number| add(&mut backend, number));
+    // One that changes so often that it is let go and held again.
+    (0..70_000).for_each(|_| add(&mut backend, 7));
+    (0..keys).step_by(3).for_each(|number| add(&mut backend, number));
+    assert_eq!(backend.values(count).take(&"5".to_owned(), &()).unwrap(), Some(1));
+    let expected = |number: u64| match number {
+        7 => 70_001,
+        _ => 1 + u64::from(number % 3 == 0),
+    };
+    for number in (0..keys).filter(|number| *number != 5) {
+        let value = backend.values(count).get(&number.to_string(), &()).unwrap().map(|count| *count);
+        assert_eq!(value, Some(expected(number)), "{number}");
+    }
+    assert_eq!(backend.values(count).count().unwrap() as u64, keys - 1);
+    let kept = snapshot(&mut backend);
+    assert_eq!(kept["count"].groups.values().map(Vec::len).sum::<usize>() as u64, keys - 1);
+}
