@@ -356,7 +356,7 @@ fn more_values_than_are_held_at_once_are_all_there() {
     assert_eq!(backend.values(count).take(&"5".to_owned(), &()).unwrap(), Some(1));
     let expected = |number: u64| match number {
         7 => 70_001,
-        _ => 1 + u64::from(number % 3 == 0),
+        _ => 1 + u64::from(number.is_multiple_of(3)),
     };
     for number in (0..keys).filter(|number| *number != 5) {
         let value = backend.values(count).get(&number.to_string(), &()).unwrap().map(|count| *count);
