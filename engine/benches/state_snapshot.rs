@@ -1,8 +1,10 @@
 //! How long a snapshot holds up records: its synchronous part, for little and for much state.
 //!
 //! A value state is filled with so many keys, a part of them is written again, as between two checkpoints, and the
-//! synchronous part of a snapshot is timed. It must not grow with the state. The asynchronous part, which does, is timed
-//! once for comparison, and so are reads and writes of single values.
+//! synchronous part of a snapshot is timed: the first one, after everything was written, and those after it. It must not
+//! grow with the state, and neither must the longest write while a snapshot is held, which is the first one to come to a
+//! part that it shares. The asynchronous part, which does grow, is timed once for comparison, and so are reads and
+//! writes of single values. Timers are measured likewise: as many as there are keys, all at one time or each at its own.
 //!
 //! ```sh
 //! cargo bench -p tidegate --features rocksdb --bench state_snapshot -- [--keys N,N] [--rounds N] [--json FILE]
@@ -24,7 +26,8 @@ use tidegate::{
     event::{NoObserver, Reporter, Subject},
     id::{Attempt, OperatorUid},
     operator::OperatorContext,
-    state::{StateDescriptor, StateKind},
+    state::{KeyGroups, StateDescriptor, StateKind},
+    time::{TimeDomain, TimerService},
 };
 
 type Backend = KeyedStateBackend<u64>;
@@ -35,10 +38,14 @@ const TOUCHED: u64 = 10_000;
 
 #[derive(Serialize)]
 struct Row {
-    backend: &'static str,
+    what: &'static str,
     keys: u64,
+    first_us: f64,
     synchronous_us_median: f64,
     synchronous_us_max: f64,
+    /// The longest single write while a snapshot is held.
+    held_write_us_max: f64,
+    held_write_ns: f64,
     asynchronous_ms: f64,
     update_ns: f64,
     read_ns: f64,
@@ -94,14 +101,31 @@ fn median(times: &mut [Duration]) -> Duration {
     times[times.len() / 2]
 }
 
+/// The time of each write, with that of the clock in it.
+fn each_write(mut write: impl FnMut(u64) -> Result<()>, keys: impl Iterator<Item = u64>) -> Result<Vec<Duration>> {
+    keys.map(|key| {
+        let started = Instant::now();
+        write(key)?;
+        Ok(started.elapsed())
+    })
+    .collect()
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_nanos() as f64 / 1e3
+}
+
 fn measure(name: &'static str, state_backend: StateBackend, keys: u64, rounds: usize) -> Result<Row> {
     let mut backend = Backend::open(&context(state_backend), None)?;
     let count: Count = backend.register_values(&StateDescriptor::new("count"), StateKind::Value)?;
     for key in 0..keys {
         backend.values(count).put(&key, &(), key)?;
     }
-    // What was written at first is flushed here and not timed.
-    drop(backend.snapshot()?);
+    let started = Instant::now();
+    let snapshot = backend.snapshot()?;
+    let first = started.elapsed();
+    let mut held = each_write(|key| update(&mut backend, count, key), touched(keys, 1_000))?;
+    drop(snapshot);
     let (mut synchronous, mut updates, mut reads) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..rounds as u64 {
         let started = Instant::now();
@@ -124,14 +148,96 @@ fn measure(name: &'static str, state_backend: StateBackend, keys: u64, rounds: u
     assert_eq!(kept["count"].groups.values().map(Vec::len).sum::<usize>() as u64, keys);
     let each_ns = |mut times: Vec<Duration>| median(&mut times).as_nanos() as f64 / TOUCHED as f64;
     Ok(Row {
-        backend: name,
+        what: name,
         keys,
-        synchronous_us_median: median(&mut synchronous).as_nanos() as f64 / 1e3,
-        synchronous_us_max: synchronous[synchronous.len() - 1].as_nanos() as f64 / 1e3,
+        first_us: micros(first),
+        synchronous_us_median: micros(median(&mut synchronous)),
+        synchronous_us_max: micros(synchronous[synchronous.len() - 1]),
+        held_write_ns: micros(median(&mut held)) * 1e3,
+        held_write_us_max: micros(held[held.len() - 1]),
         asynchronous_ms: asynchronous.as_secs_f64() * 1e3,
         update_ns: each_ns(updates),
         read_ns: each_ns(reads),
     })
+}
+
+/// When timers are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Timers {
+    AtOneTime,
+    EachAtItsOwn,
+}
+
+/// A write is a timer that is deleted and one that is registered a little later: what a session does.
+fn measure_timers(name: &'static str, when: Timers, keys: u64, rounds: usize) -> Row {
+    let key_groups = KeyGroups::new(128).expect("it is in range");
+    let mut timers: TimerService<u64, ()> = TimerService::new(key_groups);
+    let at = |key: u64, round: u64| match when {
+        Timers::AtOneTime => Timestamp(1_000_000_000),
+        Timers::EachAtItsOwn => Timestamp((key * 100 + round).cast_signed()),
+    };
+    for key in 0..keys {
+        timers.register(TimeDomain::EventTime, at(key, 0), &key, &());
+    }
+    let write = |timers: &mut TimerService<u64, ()>, key: u64, round: u64| {
+        timers.delete(TimeDomain::EventTime, at(key, 0), &key, &());
+        timers.register(TimeDomain::EventTime, at(key, round), &key, &());
+    };
+    let started = Instant::now();
+    let snapshot = timers.snapshot();
+    let first = started.elapsed();
+    let held = each_write(
+        |key| {
+            write(&mut timers, key, 1);
+            Ok(())
+        },
+        touched(keys, 1_000),
+    );
+    let mut held = held.expect("no write of a timer fails");
+    drop(snapshot);
+    let (mut synchronous, mut updates) = (Vec::new(), Vec::new());
+    for round in 0..rounds as u64 {
+        let started = Instant::now();
+        touched(keys, round).for_each(|key| write(&mut timers, key, round % 90 + 2));
+        updates.push(started.elapsed());
+        let started = Instant::now();
+        let snapshot = timers.snapshot();
+        synchronous.push(started.elapsed());
+        drop(snapshot);
+    }
+    let snapshot = timers.snapshot();
+    let started = Instant::now();
+    let mut kept = Default::default();
+    snapshot.encode_into(&mut kept);
+    let asynchronous = started.elapsed();
+    Row {
+        what: name,
+        keys,
+        first_us: micros(first),
+        synchronous_us_median: micros(median(&mut synchronous)),
+        synchronous_us_max: micros(synchronous[synchronous.len() - 1]),
+        held_write_ns: micros(median(&mut held)) * 1e3,
+        held_write_us_max: micros(held[held.len() - 1]),
+        asynchronous_ms: asynchronous.as_secs_f64() * 1e3,
+        update_ns: median(&mut updates).as_nanos() as f64 / TOUCHED as f64,
+        read_ns: 0.0,
+    }
+}
+
+fn print(row: &Row) {
+    println!(
+        "{:18} {:>10} {:>10.1} {:>10.1} {:>10.1} {:>12.1} {:>12.0} {:>10.0} {:>10.0} {:>10.0}",
+        row.what,
+        row.keys,
+        row.first_us,
+        row.synchronous_us_median,
+        row.synchronous_us_max,
+        row.held_write_us_max,
+        row.held_write_ns,
+        row.asynchronous_ms,
+        row.update_ns,
+        row.read_ns
+    );
 }
 
 fn main() -> Result<()> {
@@ -142,23 +248,19 @@ fn main() -> Result<()> {
     }
     let mut rows = Vec::new();
     println!(
-        "{:8} {:>10} {:>12} {:>12} {:>12} {:>10} {:>10}",
-        "backend", "keys", "sync µs", "worst µs", "async ms", "update ns", "read ns"
+        "{:18} {:>10} {:>10} {:>10} {:>10} {:>12} {:>12} {:>10} {:>10} {:>10}",
+        "", "keys", "first µs", "sync µs", "worst µs", "held max µs", "held ns", "async ms", "update ns", "read ns"
     );
     for (name, backend) in backends {
         for &keys in &arguments.keys {
-            let row = measure(name, backend.clone(), keys, arguments.rounds)?;
-            println!(
-                "{:8} {:>10} {:>12.0} {:>12.0} {:>12.0} {:>10.0} {:>10.0}",
-                row.backend,
-                row.keys,
-                row.synchronous_us_median,
-                row.synchronous_us_max,
-                row.asynchronous_ms,
-                row.update_ns,
-                row.read_ns
-            );
-            rows.push(row);
+            rows.push(measure(name, backend.clone(), keys, arguments.rounds)?);
+            print(&rows[rows.len() - 1]);
+        }
+    }
+    for (name, when) in [("timers, one time", Timers::AtOneTime), ("timers, own times", Timers::EachAtItsOwn)] {
+        for &keys in &arguments.keys {
+            rows.push(measure_timers(name, when, keys, arguments.rounds));
+            print(&rows[rows.len() - 1]);
         }
     }
     if let Some(path) = arguments.json {

@@ -32,7 +32,7 @@ fn merging_window_set(vector: &Value) -> Result<(), String> {
     let mut set = MergingWindowSet::restore(Vec::new());
     for step in list(vector, "steps") {
         let mut merges = Vec::new();
-        let result = set.add(window(&step["add"]), TimeWindow::merge, &mut merges);
+        let result = set.add(window(&step["add"]), TimeWindow::merge, &mut merges).window;
         expect(step, &result, &window(&step["result"]))?;
         expect(step, &Some(!merges.is_empty()), &step["merged"].as_bool())?;
         let state_window = set.state_window(&result);

@@ -368,6 +368,10 @@ const CAUGHT_NEARBY: &[(&str, &str)] = &[
         "ttl_timestamps_reset_on_restore",
         "what has expired depends on the clock, so that no single result is right; tests/operator_state.rs catches it",
     ),
+    (
+        "unconfirmed_upload_reused_after_abort",
+        "the job manager takes a file for used that any later checkpoint refers to, so nothing is lost; task/uploads.rs catches it",
+    ),
 ];
 
 #[test]

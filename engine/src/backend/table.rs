@@ -3,15 +3,14 @@
 //! A backend implements [`Values`], [`Lists`] and [`Maps`]; the enums [`ValueTable`], [`ListTable`] and [`MapTable`]
 //! choose among backends at run time with one branch, so that the record path on the heap stays inlined.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, ops::RangeInclusive};
 
-use super::memory::{CowTable, Slot};
 #[cfg(feature = "rocksdb")]
 use super::rocksdb::RocksDbTable;
 use crate::{
     codec::Data,
     error::Result,
-    state::{Expiring, Expiry, Key, Namespace},
+    state::{CowTable, Expiring, Expiry, Key, Namespace, Slot},
 };
 
 /// How inputs become a value: the first one makes it, further ones change it.
@@ -156,6 +155,14 @@ pub trait Lists<K: Key, N: Namespace, T: Data> {
     /// If the backend cannot be written.
     fn append(&mut self, key: &K, namespace: &N, elements: Vec<T>) -> Result<()>;
 
+    /// Appends one element.
+    ///
+    /// # Errors
+    /// If the backend cannot be written.
+    fn push(&mut self, key: &K, namespace: &N, element: T) -> Result<()> {
+        self.append(key, namespace, vec![element])
+    }
+
     /// Replaces all elements.
     ///
     /// # Errors
@@ -219,6 +226,23 @@ pub trait Maps<K: Key, N: Namespace, UK: Data + Ord, UV: Data> {
     /// # Errors
     /// If the backend cannot be read.
     fn entries(&self, key: &K, namespace: &N) -> Result<Vec<(UK, UV)>>;
+
+    /// Calls `visit` for each entry whose user key is in the range, by user key. On the heap nothing is copied.
+    ///
+    /// # Errors
+    /// If the backend cannot be read, and those of `visit`.
+    fn visit_range(
+        &self,
+        key: &K,
+        namespace: &N,
+        range: RangeInclusive<&UK>,
+        mut visit: impl FnMut(&UK, &UV) -> Result<()>,
+    ) -> Result<()> {
+        // An encoding need not be in the order of what it encodes.
+        let entries = self.entries(key, namespace)?;
+        let in_range = entries.iter().filter(|(user_key, _)| range.contains(&user_key));
+        in_range.into_iter().try_for_each(|(user_key, value)| visit(user_key, value))
+    }
 
     /// Whether there is no entry; cheaper than to get them.
     ///
@@ -354,6 +378,10 @@ impl<K: Key, N: Namespace, T: Data> Lists<K, N, T> for ListTable<'_, K, N, T> {
     fn append(&mut self, key: &K, namespace: &N, elements: Vec<T>) -> Result<()> {
         on!(self, table => Lists::append(&mut **table, key, namespace, elements))
     }
+    #[inline]
+    fn push(&mut self, key: &K, namespace: &N, element: T) -> Result<()> {
+        on!(self, table => Lists::push(&mut **table, key, namespace, element))
+    }
     fn put(&mut self, key: &K, namespace: &N, elements: Vec<T>) -> Result<()> {
         on!(self, table => Lists::put(&mut **table, key, namespace, elements))
     }
@@ -388,6 +416,15 @@ impl<K: Key, N: Namespace, UK: Data + Ord, UV: Data> Maps<K, N, UK, UV> for MapT
     }
     fn entries(&self, key: &K, namespace: &N) -> Result<Vec<(UK, UV)>> {
         on!(self, table => Maps::entries(&**table, key, namespace))
+    }
+    fn visit_range(
+        &self,
+        key: &K,
+        namespace: &N,
+        range: RangeInclusive<&UK>,
+        visit: impl FnMut(&UK, &UV) -> Result<()>,
+    ) -> Result<()> {
+        on!(self, table => Maps::visit_range(&**table, key, namespace, range, visit))
     }
     fn is_empty(&self, key: &K, namespace: &N) -> Result<bool> {
         on!(self, table => Maps::is_empty(&**table, key, namespace))

@@ -202,12 +202,12 @@ where
         }
         let key = self.selectors.0.key(&value).into_owned();
         let (from, to) = self.interval.partners(Side::Left, timestamp);
-        let partners = running.backend.maps(running.right).entries(&key, &())?;
-        for (right_timestamp, rights) in partners.iter().filter(|(of, _)| from <= *of && *of <= to) {
+        let partners = running.backend.maps(running.right);
+        partners.visit_range(&key, &(), &from..=&to, |right_timestamp, rights| {
             let context = JoinContext { left_timestamp: timestamp, right_timestamp: *right_timestamp };
             let mut out = TimestampedCollector::new(out, context.timestamp());
-            rights.iter().try_for_each(|right| self.function.join(&value, right, &context, &mut out))?;
-        }
+            rights.iter().try_for_each(|right| self.function.join(&value, right, &context, &mut out))
+        })?;
         append(&mut running.backend.maps(running.left), &key, timestamp, value)?;
         running.keep(Side::Left, timestamp, &key, self.interval);
         Ok(())
@@ -224,12 +224,12 @@ where
         }
         let key = self.selectors.1.key(&value).into_owned();
         let (from, to) = self.interval.partners(Side::Right, timestamp);
-        let partners = running.backend.maps(running.left).entries(&key, &())?;
-        for (left_timestamp, lefts) in partners.iter().filter(|(of, _)| from <= *of && *of <= to) {
+        let partners = running.backend.maps(running.left);
+        partners.visit_range(&key, &(), &from..=&to, |left_timestamp, lefts| {
             let context = JoinContext { left_timestamp: *left_timestamp, right_timestamp: timestamp };
             let mut out = TimestampedCollector::new(out, context.timestamp());
-            lefts.iter().try_for_each(|left| self.function.join(left, &value, &context, &mut out))?;
-        }
+            lefts.iter().try_for_each(|left| self.function.join(left, &value, &context, &mut out))
+        })?;
         append(&mut running.backend.maps(running.right), &key, timestamp, value)?;
         running.keep(Side::Right, timestamp, &key, self.interval);
         Ok(())

@@ -65,10 +65,11 @@ impl Pipeline {
     }
 }
 
-/// Reads JSON; what is wrong with the JSON itself is said before what is wrong with what it says.
+/// Reads JSON. That it ends too early is said before what is wrong with what is there.
 pub(super) fn json<T: DeserializeOwned>(file_name: &str, text: &str) -> Result<T> {
-    let read = serde_json::from_str::<IgnoredAny>(text).and_then(|_| serde_json::from_str(text));
-    read.map_err(|error| {
+    serde_json::from_str(text).map_err(|error| {
+        let cut_off = serde_json::from_str::<IgnoredAny>(text).err().filter(serde_json::Error::is_eof);
+        let error = cut_off.unwrap_or(error);
         let document = Document { file_name, text };
         let full = error.to_string();
         let place = format!(" at line {} column {}", error.line(), error.column());

@@ -1,7 +1,9 @@
 //! Keyed state: keys and their key groups, and the descriptors by which functions name their state.
 //!
-//! What is here is rules and values; where state lives is the business of [`crate::backend`].
+//! What is here is rules, values, and the table that state and timers on the heap lie in; where state lives is the
+//! business of [`crate::backend`].
 
+mod cow_table;
 mod descriptor;
 mod evolution;
 mod files;
@@ -11,8 +13,10 @@ mod key_group;
 mod key_selector;
 pub mod redistribution;
 mod snapshot;
+mod table_snapshot;
 mod time_to_live;
 
+pub use cow_table::{CowTable, Slot};
 pub use descriptor::{
     AggregatingStateDescriptor, DescriptorError, ListStateDescriptor, MapStateDescriptor, ReducingStateDescriptor,
     StateDescriptor, ValueStateDescriptor,
@@ -26,6 +30,7 @@ pub use snapshot::{
     AsyncKeyedSnapshot, AsyncSnapshot, BroadcastEntries, EndOfInput, KeyGroupEntries, KeyedEntry, KeyedSnapshot,
     ListMode, ListSnapshot, OperatorSnapshot, StateKind, StateMeta, StateSnapshot, TimeToLive,
 };
+pub use table_snapshot::TableSnapshot;
 pub use time_to_live::{
     CleanupRun, Expiring, Expiry, IncrementalCleanup, StateTtlConfig, TtlCleanup, TtlUpdate, TtlValue, TtlVisibility,
 };

@@ -5,20 +5,14 @@
 //! registers and that is due fires in the same pass; a snapshot holds the timers at the moment of the call.
 //! Flink: `InternalTimerServiceImpl`, where the order of equal timestamps is left open.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, btree_map},
-    sync::Arc,
-};
+mod timer_set;
 
-use rustc_hash::FxHashSet;
-
+use self::timer_set::{TimerSet, TimersKept};
 use super::Timestamp;
 use crate::{
-    codec::{self, DecodeError},
+    codec::DecodeError,
     planted,
-    state::{
-        Key, KeyGroupEntries, KeyGroups, KeyedEntry, KeyedSnapshot, Namespace, StateKind, StateMeta, StateSnapshot,
-    },
+    state::{Key, KeyGroupEntries, KeyGroups, KeyedSnapshot, Namespace, StateKind, StateMeta, StateSnapshot},
 };
 
 /// Which clock a timer is about.
@@ -66,136 +60,12 @@ pub enum TimerRestoreError {
     },
 }
 
-/// The timers of one timestamp: key group, key, namespace. Only one of the two sets holds any.
-///
-/// Windows of many keys end at one timestamp. To collect their timers in firing order would cost more than all else
-/// that the first record of a window does, so they are sorted once, when the first of them fires.
-#[derive(Debug, Clone)]
-struct Bucket<K, N> {
-    unordered: FxHashSet<(u16, K, N)>,
-    firing: BTreeSet<(u16, K, N)>,
-}
-
-impl<K, N> Default for Bucket<K, N> {
-    fn default() -> Self {
-        Self { unordered: FxHashSet::default(), firing: BTreeSet::new() }
-    }
-}
-
-impl<K: Key, N: Namespace> Bucket<K, N> {
-    fn insert(&mut self, timer: (u16, K, N)) -> bool {
-        if self.firing.is_empty() { self.unordered.insert(timer) } else { self.firing.insert(timer) }
-    }
-
-    fn remove(&mut self, timer: &(u16, K, N)) -> bool {
-        if self.firing.is_empty() { self.unordered.remove(timer) } else { self.firing.remove(timer) }
-    }
-
-    fn pop_first(&mut self) -> Option<(u16, K, N)> {
-        if self.firing.is_empty() {
-            self.firing = std::mem::take(&mut self.unordered).into_iter().collect();
-        }
-        self.firing.pop_first()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.unordered.is_empty() && self.firing.is_empty()
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &(u16, K, N)> {
-        self.unordered.iter().chain(&self.firing)
-    }
-}
-
-/// One set of timers. A snapshot shares the buckets; the first write to a shared one copies it.
-#[derive(Debug, Clone)]
-struct TimerSet<K, N> {
-    buckets: BTreeMap<Timestamp, Arc<Bucket<K, N>>>,
-    len: usize,
-}
-
-impl<K: Key, N: Namespace> TimerSet<K, N> {
-    fn new() -> Self {
-        Self { buckets: BTreeMap::new(), len: 0 }
-    }
-
-    fn insert(&mut self, timestamp: Timestamp, timer: (u16, K, N)) {
-        self.len += usize::from(Arc::make_mut(self.buckets.entry(timestamp).or_default()).insert(timer));
-    }
-
-    fn remove(&mut self, timestamp: Timestamp, timer: &(u16, K, N)) {
-        if let btree_map::Entry::Occupied(mut bucket) = self.buckets.entry(timestamp) {
-            self.len -= usize::from(Arc::make_mut(bucket.get_mut()).remove(timer));
-            if bucket.get().is_empty() {
-                bucket.remove();
-            }
-        }
-    }
-
-    fn first(&self) -> Option<Timestamp> {
-        self.buckets.first_key_value().map(|(timestamp, _)| *timestamp)
-    }
-
-    fn pop_due(&mut self, until: Timestamp) -> Option<Timer<K, N>> {
-        let mut bucket = self.buckets.first_entry().filter(|bucket| *bucket.key() <= until)?;
-        let timestamp = *bucket.key();
-        let timers = Arc::make_mut(bucket.get_mut());
-        let (_, key, namespace) = timers.pop_first().expect("an empty bucket is removed");
-        if timers.is_empty() {
-            bucket.remove();
-        }
-        self.len -= 1;
-        Some(Timer { timestamp, key, namespace })
-    }
-
-    fn iter(&self) -> impl Iterator<Item = (Timestamp, &(u16, K, N))> {
-        self.buckets.iter().flat_map(|(timestamp, bucket)| bucket.iter().map(|timer| (*timestamp, timer)))
-    }
-
-    fn encode(&self) -> KeyGroupEntries {
-        let mut groups = KeyGroupEntries::new();
-        for (timestamp, (key_group, key, namespace)) in self.iter() {
-            groups.entry(*key_group).or_default().push(KeyedEntry {
-                key: codec::encode(key),
-                namespace: codec::encode(namespace),
-                value: codec::encode(&timestamp),
-            });
-        }
-        for entries in groups.values_mut() {
-            entries.sort_unstable();
-        }
-        groups
-    }
-
-    fn restore(state: &'static str, key_groups: KeyGroups, groups: KeyGroupEntries) -> Result<Self, TimerRestoreError> {
-        let mut timers = Self::new();
-        for (key_group, entries) in groups {
-            if key_group == 0 && planted!("timers_of_first_key_group_not_restored") {
-                continue;
-            }
-            for entry in entries {
-                let failed = |source| TimerRestoreError::Decode { state, key_group, source };
-                let key: K = codec::decode(&entry.key).map_err(failed)?;
-                let namespace: N = codec::decode(&entry.namespace).map_err(failed)?;
-                let timestamp: Timestamp = codec::decode(&entry.value).map_err(failed)?;
-                let expected = key_groups.of_key(&key);
-                if expected != key_group {
-                    return Err(TimerRestoreError::WrongKeyGroup { state, key_group, expected });
-                }
-                timers.insert(timestamp, (key_group, key, namespace));
-            }
-        }
-        Ok(timers)
-    }
-}
-
 /// The timers of one keyed operator.
 ///
 /// To fire: [`advance_watermark`](Self::advance_watermark), then [`pop_due_event_time`](Self::pop_due_event_time) until there
 /// is none, with the callback in between; likewise for processing time.
 #[derive(Debug)]
 pub struct TimerService<K, N> {
-    key_groups: KeyGroups,
     watermark: Timestamp,
     event: TimerSet<K, N>,
     processing: TimerSet<K, N>,
@@ -209,7 +79,7 @@ impl<K: Key, N: Namespace> TimerService<K, N> {
 
     /// A service without timers.
     pub fn new(key_groups: KeyGroups) -> Self {
-        Self { key_groups, watermark: Timestamp::MIN, event: TimerSet::new(), processing: TimerSet::new() }
+        Self { watermark: Timestamp::MIN, event: TimerSet::new(key_groups), processing: TimerSet::new(key_groups) }
     }
 
     /// A service with the timers of a snapshot. What of them lies behind the watermark waits for the next one.
@@ -223,7 +93,6 @@ impl<K: Key, N: Namespace> TimerService<K, N> {
         processing: KeyGroupEntries,
     ) -> Result<Self, TimerRestoreError> {
         Ok(Self {
-            key_groups,
             watermark,
             event: TimerSet::restore(Self::EVENT, key_groups, event)?,
             processing: TimerSet::restore(Self::PROCESSING, key_groups, processing)?,
@@ -247,14 +116,12 @@ impl<K: Key, N: Namespace> TimerService<K, N> {
 
     /// Registers a timer; one that is there already stays as it is. One that is due fires in the next pass.
     pub fn register(&mut self, domain: TimeDomain, timestamp: Timestamp, key: &K, namespace: &N) {
-        let timer = self.timer(key, namespace);
-        self.set_mut(domain).insert(timestamp, timer);
+        self.set_mut(domain).insert(timestamp, key, namespace);
     }
 
     /// Deletes a timer, if it is there.
     pub fn delete(&mut self, domain: TimeDomain, timestamp: Timestamp, key: &K, namespace: &N) {
-        let timer = self.timer(key, namespace);
-        self.set_mut(domain).remove(timestamp, &timer);
+        self.set_mut(domain).remove(timestamp, key, namespace);
     }
 
     /// Removes and returns the first timer at or before the watermark.
@@ -274,34 +141,30 @@ impl<K: Key, N: Namespace> TimerService<K, N> {
 
     /// The number of timers.
     pub fn len(&self, domain: TimeDomain) -> usize {
-        self.set(domain).len
+        self.set(domain).len()
     }
 
     /// Whether there is no timer at all.
     pub fn is_empty(&self) -> bool {
-        self.event.len == 0 && self.processing.len == 0
+        self.event.len() == 0 && self.processing.len() == 0
     }
 
     /// All timers of a domain: timestamp, key, namespace; the earliest first.
     pub fn iter(&self, domain: TimeDomain) -> impl Iterator<Item = (Timestamp, &K, &N)> {
-        self.set(domain).iter().map(|(timestamp, (_, key, namespace))| (timestamp, key, namespace))
+        self.set(domain).iter()
     }
 
     /// The number of timers of a namespace. Looks at all of them.
     pub fn len_of_namespace(&self, domain: TimeDomain, namespace: &N) -> usize {
-        self.set(domain).iter().filter(|(_, timer)| timer.2 == *namespace).count()
+        self.set(domain).iter().filter(|(_, _, of_timer)| *of_timer == namespace).count()
     }
 
-    /// The timers at this moment. Costs a few instructions per distinct timestamp.
+    /// The timers at this moment. Takes constant time, except between the timers of one moment that are firing.
     pub fn snapshot(&self) -> TimersSnapshot<K, N> {
         if planted!("timers_not_in_snapshot") {
-            return TimersSnapshot { event: TimerSet::new(), processing: TimerSet::new() };
+            return TimersSnapshot { kept: None };
         }
-        TimersSnapshot { event: self.event.clone(), processing: self.processing.clone() }
-    }
-
-    fn timer(&self, key: &K, namespace: &N) -> (u16, K, N) {
-        (self.key_groups.of_key(key), key.clone(), namespace.clone())
+        TimersSnapshot { kept: Some((self.event.share(), self.processing.share())) }
     }
 
     fn set(&self, domain: TimeDomain) -> &TimerSet<K, N> {
@@ -322,18 +185,19 @@ impl<K: Key, N: Namespace> TimerService<K, N> {
 /// The timers at one moment.
 #[derive(Debug)]
 pub struct TimersSnapshot<K, N> {
-    event: TimerSet<K, N>,
-    processing: TimerSet<K, N>,
+    /// In event time and in processing time.
+    kept: Option<(TimersKept<K, N>, TimersKept<K, N>)>,
 }
 
 impl<K: Key, N: Namespace> TimersSnapshot<K, N> {
     /// Adds the timers to the snapshot of an operator's keyed state: the timestamp is the value of an entry.
     pub fn encode_into(self, snapshot: &mut KeyedSnapshot) {
-        let sets = [(TimerService::<K, N>::EVENT, self.event), (TimerService::<K, N>::PROCESSING, self.processing)];
-        for (name, timers) in sets {
-            if timers.len > 0 {
+        let Some((event, processing)) = self.kept else { return };
+        for (name, timers) in [(TimerService::<K, N>::EVENT, event), (TimerService::<K, N>::PROCESSING, processing)] {
+            let groups = timers.encode();
+            if !groups.is_empty() {
                 let meta = StateMeta::new(StateKind::Timers);
-                snapshot.insert(name.to_owned(), StateSnapshot { meta, groups: timers.encode() });
+                snapshot.insert(name.to_owned(), StateSnapshot { meta, groups });
             }
         }
     }

@@ -31,6 +31,15 @@ pub struct Merge<W> {
     pub merged_state_windows: Vec<W>,
 }
 
+/// What the window of an element has come to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Added<W> {
+    /// The window that the element is in.
+    pub window: W,
+    /// Whether the set is not what it was.
+    pub changed: bool,
+}
+
 /// The windows of a key that are in flight.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MergingWindowSet<W> {
@@ -41,13 +50,20 @@ pub struct MergingWindowSet<W> {
 impl<W: Window> MergingWindowSet<W> {
     /// The set that was kept as pairs of window and state window.
     pub fn restore(mut pairs: Vec<(W, W)>) -> Self {
-        pairs.sort_unstable();
+        if pairs.len() > 1 {
+            pairs.sort_unstable();
+        }
         Self { in_flight: pairs }
     }
 
     /// Pairs of window and state window: what is to be kept.
     pub fn pairs(&self) -> &[(W, W)] {
         &self.in_flight
+    }
+
+    /// The same, when the set is not needed any more.
+    pub fn into_pairs(self) -> Vec<(W, W)> {
+        self.in_flight
     }
 
     /// Where the contents of a window in flight are kept.
@@ -62,20 +78,22 @@ impl<W: Window> MergingWindowSet<W> {
     }
 
     /// Adds the window of an element. `merge_windows` says which of the given windows belong together; what really
-    /// changes because of that is appended to `merges`. Returns the window that the element is in.
+    /// changes because of that is appended to `merges`.
     pub fn add(
         &mut self,
         new: W,
         merge_windows: impl FnOnce(&[W]) -> Vec<MergedWindow<W>>,
         merges: &mut Vec<Merge<W>>,
-    ) -> W {
+    ) -> Added<W> {
         if self.position(&new).is_ok() {
-            if planted!("equal_window_orphans_session_state") {
+            let orphans = planted!("equal_window_orphans_session_state");
+            if orphans {
                 self.remove(&new);
                 self.insert(new.clone(), new.clone());
             }
-            return new;
+            return Added { window: new, changed: orphans };
         }
+        let mut changed = false;
         let mut windows: Vec<W> = self.in_flight.iter().map(|(window, _)| window.clone()).collect();
         windows.push(new.clone());
         let mut of_new = None;
@@ -88,13 +106,15 @@ impl<W: Window> MergingWindowSet<W> {
             sources.dedup();
             if let Some(merge) = self.merge(result, sources) {
                 merges.push(merge);
+                changed = true;
             }
         }
-        let window = of_new.unwrap_or_else(|| new.clone());
+        let window = of_new.unwrap_or(new);
         if self.position(&window).is_err() {
             self.insert(window.clone(), window.clone());
+            changed = true;
         }
-        window
+        Added { window, changed }
     }
 
     /// Lets `result` stand for `sources`, which are in flight.
@@ -137,7 +157,7 @@ mod tests {
 
     fn add(set: &mut MergingWindowSet<TimeWindow>, new: TimeWindow) -> (TimeWindow, Vec<Merge<TimeWindow>>) {
         let mut merges = Vec::new();
-        (set.add(new, TimeWindow::merge, &mut merges), merges)
+        (set.add(new, TimeWindow::merge, &mut merges).window, merges)
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub use assigner::{
 };
 pub use evictor::{CountEvictor, DeltaEvictor, Evictor, EvictorContext, Phase, TimeEvictor};
 pub use global_window::GlobalWindow;
-pub use merging::{Merge, MergedWindow, MergingWindowSet};
+pub use merging::{Added, Merge, MergedWindow, MergingWindowSet};
 pub use time_window::{TimeWindow, Window, WindowPeriod, cleanup_time, window_start};
 pub use trigger::{
     AnyTrigger, ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger, CountTrigger, DefaultTrigger,

@@ -1,11 +1,6 @@
 //! Keyed state in memory: one copy-on-write table per state (Flink `HashMapStateBackend`, `HeapKeyedStateBackend`).
 
-mod cow_table;
-mod table_snapshot;
 mod tables;
-
-pub use cow_table::{CowTable, PAGE_ENTRIES, Slot};
-pub use table_snapshot::TableSnapshot;
 
 use std::{any::Any, marker::PhantomData, sync::Arc};
 
@@ -13,8 +8,8 @@ use super::BackendError;
 use crate::{
     codec::{self, Data},
     state::{
-        AsyncKeyedSnapshot, Key, KeyGroupEntries, KeyGroupRange, KeyGroups, KeyedSnapshot, Namespace, StateMeta,
-        StateSnapshot,
+        AsyncKeyedSnapshot, CowTable, Key, KeyGroupEntries, KeyGroupRange, KeyGroups, KeyedSnapshot, Namespace,
+        StateMeta, StateSnapshot,
     },
 };
 

@@ -1,13 +1,12 @@
 //! The three kinds of state on the heap: each is one copy-on-write table, whose values are values, lists or maps.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, ops::RangeInclusive};
 
-use super::CowTable;
 use crate::{
     backend::{Fold, Folded, Lists, Maps, Place, Values, table::Where},
     codec::Data,
     error::Result,
-    state::{Expiring, Expiry, Key, Namespace},
+    state::{CowTable, Expiring, Expiry, Key, Namespace},
 };
 
 impl<K: Key, N: Namespace, V: Data> Values<K, N, V> for CowTable<K, N, V> {
@@ -112,6 +111,17 @@ impl<K: Key, N: Namespace, T: Data> Lists<K, N, T> for CowTable<K, N, Vec<T>> {
         Ok(())
     }
 
+    #[inline]
+    fn push(&mut self, key: &K, namespace: &N, element: T) -> Result<()> {
+        match self.find(key, namespace) {
+            Some(slot) => self.value_mut(slot).push(element),
+            None => {
+                self.insert_new(key.clone(), namespace.clone(), vec![element]);
+            }
+        }
+        Ok(())
+    }
+
     fn put(&mut self, key: &K, namespace: &N, elements: Vec<T>) -> Result<()> {
         if elements.is_empty() {
             self.remove(key, namespace);
@@ -170,6 +180,18 @@ impl<K: Key, N: Namespace, UK: Data + Ord, UV: Data> Maps<K, N, UK, UV> for CowT
     fn entries(&self, key: &K, namespace: &N) -> Result<Vec<(UK, UV)>> {
         let map = Self::get(self, key, namespace);
         Ok(map.into_iter().flatten().map(|(user_key, value)| (user_key.clone(), value.clone())).collect())
+    }
+
+    fn visit_range(
+        &self,
+        key: &K,
+        namespace: &N,
+        range: RangeInclusive<&UK>,
+        mut visit: impl FnMut(&UK, &UV) -> Result<()>,
+    ) -> Result<()> {
+        // A map's own range would panic at an empty one.
+        let Some(map) = Self::get(self, key, namespace).filter(|_| !range.is_empty()) else { return Ok(()) };
+        map.range::<UK, _>(range).try_for_each(|(user_key, value)| visit(user_key, value))
     }
 
     fn is_empty(&self, key: &K, namespace: &N) -> Result<bool> {

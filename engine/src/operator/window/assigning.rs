@@ -130,29 +130,37 @@ where
     ) -> Result<()> {
         let Running { live, in_flight, .. } = running;
         let in_flight = in_flight.as_ref().expect(OPENED);
-        let windows: Vec<_> = self.assigner.assign(&record.value, self.assigner_context(&record, live)?).collect();
+        let mut windows = self.assigner.assign(&record.value, self.assigner_context(&record, live)?).peekable();
         let key = self.key_selector.key(&record.value).into_owned();
         let mut set = in_flight.load(live, &key)?;
-        let before = set.pairs().to_vec();
-        let (has_window, mut skipped) = (!windows.is_empty(), true);
-        for window in windows {
-            let mut merges = Vec::new();
-            let window = set.add(window, |windows| self.assigner.merge_windows(windows), &mut merges);
-            for merge in &merges {
-                self.windowing.merge::<In, _, _>(&key, merge, live)?;
+        let has_window = windows.peek().is_some();
+        let (mut record, mut skipped, mut changed) = (Some(record), true, false);
+        let mut merges = Vec::new();
+        while let Some(window) = windows.next() {
+            let added = set.add(window, |windows| self.assigner.merge_windows(windows), &mut merges);
+            changed |= added.changed;
+            for merge in merges.drain(..) {
+                self.windowing.merge::<In, _, _>(&key, &merge, live)?;
             }
-            if self.windowing.lateness.is_window_late(&window, live.timers.watermark()) {
-                set.retire(&window);
+            if self.windowing.lateness.is_window_late(&added.window, live.timers.watermark()) {
+                set.retire(&added.window);
+                changed = true;
                 continue;
             }
             skipped = false;
-            let place = Place { key: &key, window: &window, state_window: state_window(&set, &window)? };
-            self.windowing.add(record.clone(), place, live, out)?;
+            let last = windows.peek().is_none();
+            let copy = if last { record.take() } else { record.clone() };
+            let copy = copy.expect("only the last window takes the record");
+            let place = Place { key: &key, window: &added.window, state_window: state_window(&set, &added.window)? };
+            self.windowing.add(copy, place, live, out)?;
         }
-        if set.pairs() != before {
-            in_flight.store(live, &key, &set)?;
+        if changed {
+            in_flight.store(live, &key, set)?;
         }
-        if skipped { self.without_window(record, has_window, running, out) } else { Ok(()) }
+        match record.filter(|_| skipped) {
+            Some(record) => self.without_window(record, has_window, running, out),
+            None => Ok(()),
+        }
     }
 
     /// A record was skipped by all its windows, or has none.

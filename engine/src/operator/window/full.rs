@@ -73,7 +73,7 @@ macro_rules! keeps_elements {
                 return Ok(Some($record));
             }
             let key = key.into_owned();
-            table.append(&key, window, vec![$of_record])?;
+            table.push(&key, window, $of_record)?;
             Ok(None)
         }
 
@@ -84,7 +84,7 @@ macro_rules! keeps_elements {
             state_window: &W,
             $record: StreamRecord<In>,
         ) -> Result<()> {
-            table.append(key, state_window, vec![$of_record])
+            table.push(key, state_window, $of_record)
         }
 
         fn purge(&mut self, table: &mut Self::Table<'_>, key: &K, state_window: &W) -> Result<()> {

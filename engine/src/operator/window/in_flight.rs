@@ -25,8 +25,8 @@ impl<W: Window> InFlight<W> {
         Ok(MergingWindowSet::restore(live.backend.lists(self.id).get(key, &())?.into_owned()))
     }
 
-    pub(super) fn store<K: Key>(&self, live: &mut Live<K, W>, key: &K, set: &MergingWindowSet<W>) -> Result<()> {
-        live.backend.lists(self.id).put(key, &(), set.pairs().to_vec())
+    pub(super) fn store<K: Key>(&self, live: &mut Live<K, W>, key: &K, set: MergingWindowSet<W>) -> Result<()> {
+        live.backend.lists(self.id).put(key, &(), set.into_pairs())
     }
 }
 

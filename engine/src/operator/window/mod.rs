@@ -161,7 +161,7 @@ where
         )?;
         if is_over {
             set.retire(window);
-            in_flight.store(live, key, &set)?;
+            in_flight.store(live, key, set)?;
         }
         Ok(())
     }

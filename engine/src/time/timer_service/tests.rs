@@ -1,8 +1,11 @@
 //! Timers against an ordered set, through callbacks and restores.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use proptest::prelude::*;
 
 use super::*;
+use crate::{codec, state::KeyedEntry};
 
 type Service = TimerService<u8, u8>;
 type Model = BTreeSet<(i64, u16, u8, u8)>;
@@ -99,6 +102,36 @@ proptest! {
             prop_assert_eq!(timers.len(TimeDomain::EventTime), model.len());
         }
     }
+}
+
+#[test]
+fn a_snapshot_between_two_timers_of_one_moment_holds_those_that_are_left() {
+    let mut timers = Service::new(key_groups());
+    (0..5).for_each(|key| timers.register(TimeDomain::EventTime, Timestamp(7), &key, &0));
+    timers.register(TimeDomain::EventTime, Timestamp(8), &9, &0);
+    timers.advance_watermark(Timestamp(7));
+    timers.pop_due_event_time().unwrap();
+    let mut restored = restored(timers.snapshot());
+    restored.advance_watermark(Timestamp(8));
+    timers.advance_watermark(Timestamp(8));
+    let rest = |timers: &mut Service| std::iter::from_fn(|| timers.pop_due_event_time()).collect::<Vec<_>>();
+    let left = rest(&mut timers);
+    assert_eq!(left.len(), 5);
+    assert_eq!(rest(&mut restored), left);
+}
+
+#[test]
+fn timers_that_move_again_and_again_leave_little_behind() {
+    let mut timers = TimerSet::<u8, u8>::new(key_groups());
+    // One that stays, and one that comes and goes.
+    timers.insert(Timestamp(7), &0, &0);
+    for _ in 0..1_000 {
+        timers.insert(Timestamp(7), &1, &0);
+        timers.remove(Timestamp(7), &1, &0);
+    }
+    assert!(timers.slots_in_order() <= 20);
+    assert_eq!(timers.pop_due(Timestamp(7)).map(|timer| timer.key), Some(0));
+    assert_eq!(timers.pop_due(Timestamp(7)), None);
 }
 
 #[test]

@@ -4,13 +4,14 @@
 //! what it returns never changes afterwards; iteration order follows from the sequence of operations alone.
 //!
 //! ```text
-//!                    snapshot()                     the first write after it
-//!   page:  Owned ───────────────▶ Shared ──────────────────────────────────▶ Owned
-//!                                   │   a copy, or the page itself if the snapshot is gone
+//!   index: hash ─▶ slot          pages: slot ─▶ key, namespace, value          snapshot: the pages alone, shared
 //! ```
 //!
-//! Entries lie in pages of [`PAGE_ENTRIES`]; a hash index holds their slots. Flink: `CopyOnWriteStateMap`, which keeps
-//! a version per entry instead; pages make the writer's check one branch and let the snapshot be read without locks.
+//! Entries lie in numbered slots; a hash index holds the numbers. The slots are pages that are
+//! shared in constant time and copied on write. Flink: `CopyOnWriteStateMap`, which keeps a version per entry instead;
+//! pages make the writer's check cheap and let the snapshot be read without locks.
+
+mod pages;
 
 use std::{
     hash::{Hash, Hasher},
@@ -20,15 +21,9 @@ use std::{
 use hashbrown::HashTable;
 use rustc_hash::FxHasher;
 
-use super::table_snapshot::TableSnapshot;
-use crate::{
-    codec::Data,
-    planted,
-    state::{Expiring, Expiry, Key, Namespace},
-};
-
-/// Entries of a page: what the first write after a snapshot copies.
-pub const PAGE_ENTRIES: usize = 128;
+use self::pages::Pages;
+use super::{Expiring, Expiry, Key, Namespace, table_snapshot::TableSnapshot};
+use crate::{codec::Data, planted};
 
 /// One entry.
 #[derive(Debug, Clone)]
@@ -38,51 +33,37 @@ pub(super) struct Entry<K, N, V> {
     pub(super) value: V,
 }
 
-/// The entries of a page; a slot is `None` when it is free.
-pub(super) type Slots<K, N, V> = Vec<Option<Entry<K, N, V>>>;
-
-/// The pages of a snapshot.
-pub(super) type Pages<K, N, V> = Vec<Arc<Slots<K, N, V>>>;
-
-#[derive(Debug)]
-enum Page<K, N, V> {
-    Owned(Slots<K, N, V>),
-    Shared(Arc<Slots<K, N, V>>),
-}
+/// The entries of a table, each in its slot; a slot is `None` when it is free.
+pub(super) type Slots<K, N, V> = Pages<Option<Entry<K, N, V>>>;
 
 /// Where an entry is. Valid until the entry is removed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Slot(u32);
-
-impl Slot {
-    #[inline]
-    fn page(self) -> usize {
-        self.0 as usize / PAGE_ENTRIES
-    }
-
-    #[inline]
-    fn offset(self) -> usize {
-        self.0 as usize % PAGE_ENTRIES
-    }
-}
 
 /// See the module.
 #[derive(Debug)]
 pub struct CowTable<K, N, V> {
     index: HashTable<u32>,
-    pages: Vec<Page<K, N, V>>,
+    slots: Slots<K, N, V>,
     /// Slots below `next` that hold nothing; the last one is used first.
     free: Vec<u32>,
     next: u32,
     /// The slot that [`CowTable::sweep`] looks at next.
     swept: u32,
-    /// Only for the planted bug `snapshot_sees_later_mutation`: the newest snapshot's pages, to be replaced under it.
-    aliased: Weak<Mutex<Pages<K, N, V>>>,
+    /// Only for the planted bug `snapshot_sees_later_mutation`: the newest snapshot's slots, to be replaced under it.
+    aliased: Weak<Mutex<Slots<K, N, V>>>,
 }
 
 impl<K, N, V> Default for CowTable<K, N, V> {
     fn default() -> Self {
-        Self { index: HashTable::new(), pages: Vec::new(), free: Vec::new(), next: 0, swept: 0, aliased: Weak::new() }
+        Self {
+            index: HashTable::new(),
+            slots: Pages::default(),
+            free: Vec::new(),
+            next: 0,
+            swept: 0,
+            aliased: Weak::new(),
+        }
     }
 }
 
@@ -94,20 +75,11 @@ fn hash_of<K: Hash, N: Hash>(key: &K, namespace: &N) -> u64 {
     hasher.finish()
 }
 
-impl<K, N, V> Page<K, N, V> {
-    #[inline]
-    fn slots(&self) -> &Slots<K, N, V> {
-        match self {
-            Self::Owned(slots) => slots,
-            Self::Shared(slots) => slots,
-        }
-    }
-}
+const HELD: &str = "the index holds slots with an entry only";
 
 #[inline]
-fn entry_at<K, N, V>(pages: &[Page<K, N, V>], slot: u32) -> &Entry<K, N, V> {
-    let slot = Slot(slot);
-    pages[slot.page()].slots()[slot.offset()].as_ref().expect("the index holds slots with an entry only")
+fn entry_at<K, N, V>(slots: &Slots<K, N, V>, slot: u32) -> &Entry<K, N, V> {
+    slots.get(slot).as_ref().expect(HELD)
 }
 
 impl<K: Key, N: Namespace, V: Data> CowTable<K, N, V> {
@@ -124,10 +96,10 @@ impl<K: Key, N: Namespace, V: Data> CowTable<K, N, V> {
     /// Where the entry is, if there is one.
     #[inline]
     pub fn find(&self, key: &K, namespace: &N) -> Option<Slot> {
-        let pages = &self.pages;
+        let slots = &self.slots;
         self.index
             .find(hash_of(key, namespace), |&slot| {
-                let entry = entry_at(pages, slot);
+                let entry = entry_at(slots, slot);
                 entry.key == *key && entry.namespace == *namespace
             })
             .map(|&slot| Slot(slot))
@@ -139,7 +111,7 @@ impl<K: Key, N: Namespace, V: Data> CowTable<K, N, V> {
     /// If the entry has been removed since.
     #[inline]
     pub fn value(&self, slot: Slot) -> &V {
-        &entry_at(&self.pages, slot.0).value
+        &entry_at(&self.slots, slot.0).value
     }
 
     /// The key of the entry in a slot.
@@ -148,7 +120,7 @@ impl<K: Key, N: Namespace, V: Data> CowTable<K, N, V> {
     /// If the entry has been removed since.
     #[inline]
     pub fn key(&self, slot: Slot) -> &K {
-        &entry_at(&self.pages, slot.0).key
+        &entry_at(&self.slots, slot.0).key
     }
 
     /// The value in a slot, to be changed.
@@ -157,8 +129,7 @@ impl<K: Key, N: Namespace, V: Data> CowTable<K, N, V> {
     /// If the entry has been removed since.
     #[inline]
     pub fn value_mut(&mut self, slot: Slot) -> &mut V {
-        let entry = self.page_mut(slot.page())[slot.offset()].as_mut();
-        &mut entry.expect("the index holds slots with an entry only").value
+        &mut self.slot_mut(slot.0).as_mut().expect(HELD).value
     }
 
     /// The value of a key in a namespace.
@@ -204,42 +175,56 @@ impl<K: Key, N: Namespace, V: Data> CowTable<K, N, V> {
             self.next = slot.checked_add(1).expect("a state has fewer than 2^32 entries in one subtask");
             slot
         });
-        let place = Slot(slot);
-        if place.page() == self.pages.len() {
-            self.pages.push(Page::Owned(Vec::new()));
-        }
-        let slots = self.page_mut(place.page());
-        if place.offset() == slots.len() {
-            slots.push(None);
-        }
-        slots[place.offset()] = Some(Entry { key, namespace, value });
-        let pages = &self.pages;
+        self.slots.make_room(slot);
+        *self.slots.get_mut(slot) = Some(Entry { key, namespace, value });
+        let slots = &self.slots;
         self.index.insert_unique(hash, slot, |&slot| {
-            let entry = entry_at(pages, slot);
+            let entry = entry_at(slots, slot);
             hash_of(&entry.key, &entry.namespace)
         });
-        place
+        Slot(slot)
     }
 
     /// Removes an entry; returns its value.
     pub fn remove(&mut self, key: &K, namespace: &N) -> Option<V> {
-        let pages = &self.pages;
+        let slots = &self.slots;
         let found = self.index.find_entry(hash_of(key, namespace), |&slot| {
-            let entry = entry_at(pages, slot);
+            let entry = entry_at(slots, slot);
             entry.key == *key && entry.namespace == *namespace
         });
         let (slot, _) = found.ok()?.remove();
+        Some(self.vacate(slot).value)
+    }
+
+    /// The key and namespace of the entry in a slot, if there is one.
+    pub(crate) fn peek(&self, Slot(slot): Slot) -> Option<(&K, &N)> {
+        let entry = self.slots.get(slot).as_ref()?;
+        Some((&entry.key, &entry.namespace))
+    }
+
+    /// Removes the entry in a slot.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub(crate) fn take_slot(&mut self, Slot(slot): Slot) -> (K, N, V) {
+        let entry = entry_at(&self.slots, slot);
+        let found = self.index.find_entry(hash_of(&entry.key, &entry.namespace), |&other| other == slot);
+        found.expect("the index holds each entry").remove();
+        let Entry { key, namespace, value } = self.vacate(slot);
+        (key, namespace, value)
+    }
+
+    /// Takes the entry out of a slot that the index does not hold any more.
+    fn vacate(&mut self, slot: u32) -> Entry<K, N, V> {
         self.refresh_alias();
         self.free.push(slot);
-        let slot = Slot(slot);
-        let entry = self.page_mut(slot.page())[slot.offset()].take();
-        Some(entry.expect("the index holds slots with an entry only").value)
+        self.slot_mut(slot).take().expect(HELD)
     }
 
     /// Removes everything.
     pub fn clear(&mut self) {
         self.index.clear();
-        self.pages.clear();
+        self.slots = Pages::default();
         self.free.clear();
         self.next = 0;
     }
@@ -252,7 +237,7 @@ impl<K: Key, N: Namespace, V: Data> CowTable<K, N, V> {
         for _ in 0..slots.min(self.next as usize) {
             let slot = Slot(if self.swept < self.next { self.swept } else { 0 });
             self.swept = slot.0 + 1;
-            let Some(entry) = &self.pages[slot.page()].slots()[slot.offset()] else { continue };
+            let Some(entry) = self.slots.get(slot.0) else { continue };
             if !entry.value.has_expired(expiry) {
                 continue;
             }
@@ -265,8 +250,7 @@ impl<K: Key, N: Namespace, V: Data> CowTable<K, N, V> {
 
     /// All entries, in an order that depends on the operations so far alone.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &N, &V)> {
-        let entries = self.pages.iter().flat_map(|page| page.slots()).flatten();
-        entries.map(|entry| (&entry.key, &entry.namespace, &entry.value))
+        self.slots.iter().flatten().map(|entry| (&entry.key, &entry.namespace, &entry.value))
     }
 
     /// All keys that have a value in a namespace, each once, in the order of [`CowTable::iter`].
@@ -274,59 +258,37 @@ impl<K: Key, N: Namespace, V: Data> CowTable<K, N, V> {
         self.iter().filter(move |(_, of_entry, _)| *of_entry == namespace).map(|(key, _, _)| key)
     }
 
-    /// What is in the table now, for ever. Costs a few instructions per page and copies no entry.
+    /// What is in the table now, for ever. Takes constant time: one reference is made.
     pub fn snapshot(&mut self) -> TableSnapshot<K, N, V> {
-        let pages: Vec<_> = self.pages.iter_mut().map(share).collect();
         if planted!("snapshot_sees_later_mutation") {
-            let aliased = Arc::new(Mutex::new(pages));
+            let aliased = Arc::new(Mutex::new(self.slots.clone()));
             self.aliased = Arc::downgrade(&aliased);
             return TableSnapshot::aliased(aliased);
         }
-        TableSnapshot::new(pages)
+        self.share()
     }
 
-    /// The entries of a page, to be changed.
+    /// As [`CowTable::snapshot`], by whoever may only look.
+    pub(crate) fn share(&self) -> TableSnapshot<K, N, V> {
+        TableSnapshot::new(self.slots.clone())
+    }
+
+    /// A slot, to be changed.
     #[inline]
-    fn page_mut(&mut self, page: usize) -> &mut Slots<K, N, V> {
-        if matches!(self.pages[page], Page::Shared(_)) {
-            self.unshare(page);
+    fn slot_mut(&mut self, slot: u32) -> &mut Option<Entry<K, N, V>> {
+        if self.slots.is_shared() {
+            self.refresh_alias();
         }
-        match &mut self.pages[page] {
-            Page::Owned(slots) => slots,
-            Page::Shared(_) => unreachable!("a page that is written to has been unshared"),
-        }
+        self.slots.get_mut(slot)
     }
 
-    #[cold]
-    fn unshare(&mut self, page: usize) {
-        self.refresh_alias();
-        let shared = std::mem::replace(&mut self.pages[page], Page::Owned(Vec::new()));
-        self.pages[page] = Page::Owned(match shared {
-            Page::Owned(slots) => slots,
-            Page::Shared(slots) => Arc::try_unwrap(slots).unwrap_or_else(|slots| slots.as_ref().clone()),
-        });
-    }
-
-    /// The planted bug: the newest snapshot gets the pages as they are now. Does nothing without it.
+    /// The planted bug: the newest snapshot gets the entries as they are now. Does nothing without it.
+    #[inline]
     fn refresh_alias(&self) {
         if let Some(aliased) = self.aliased.upgrade() {
-            let pages = self.pages.iter().map(|page| match page {
-                Page::Owned(slots) => Arc::new(slots.clone()),
-                Page::Shared(slots) => slots.clone(),
-            });
-            *aliased.lock().expect("nothing panics while it holds this lock") = pages.collect();
+            *aliased.lock().expect("nothing panics while it holds this lock") = self.slots.clone();
         }
     }
-}
-
-/// Makes a page shared and returns the share.
-fn share<K, N, V>(page: &mut Page<K, N, V>) -> Arc<Slots<K, N, V>> {
-    let slots = match std::mem::replace(page, Page::Owned(Vec::new())) {
-        Page::Owned(slots) => Arc::new(slots),
-        Page::Shared(slots) => slots,
-    };
-    *page = Page::Shared(slots.clone());
-    slots
 }
 
 #[cfg(test)]

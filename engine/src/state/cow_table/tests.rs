@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{codec, operator::KeyedEntry, state::KeyGroups};
+use crate::{
+    codec,
+    state::{KeyGroups, KeyedEntry},
+};
 
 type Table = CowTable<u16, u8, i64>;
 type Model = BTreeMap<(u16, u8), i64>;
@@ -36,7 +39,7 @@ enum Op {
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    // More keys than a page has entries, few enough that they meet again.
+    // More keys than a page has slots, few enough that they meet again.
     let (key, namespace) = (0..400_u16, 0..2_u8);
     prop_oneof![
         4 => (key.clone(), namespace.clone(), any::<i64>()).prop_map(|(k, n, v)| Op::Insert(k, n, v)),
@@ -95,6 +98,28 @@ fn a_page_is_taken_back_when_its_snapshot_is_gone() {
     drop(table.snapshot());
     *table.get_mut(&1, &0).unwrap() = 2;
     assert_eq!(std::ptr::from_ref(table.get(&1, &0).unwrap()), before, "nothing was copied");
+}
+
+#[test]
+fn a_snapshot_of_many_chunks_stays_while_all_of_them_change() {
+    let mut table = Table::default();
+    let mut model = Model::new();
+    let insert = |table: &mut Table, model: &mut Model, key: u16, namespace: u8, value: i64| {
+        assert_eq!(table.insert(key, namespace, value), model.insert((key, namespace), value));
+    };
+    // A chunk has room for 32,768.
+    for key in 0..u16::MAX {
+        insert(&mut table, &mut model, key, 0, 1);
+    }
+    let (snapshot, before) = (table.snapshot(), encoded(&model));
+    for key in (0..u16::MAX).step_by(100) {
+        insert(&mut table, &mut model, key, 0, 2);
+        insert(&mut table, &mut model, key, 1, 3);
+        assert_eq!(table.remove(&(key + 1), &0), model.remove(&(key + 1, 0)));
+    }
+    assert_same(&table, &model);
+    assert_eq!(table.snapshot().encode(groups_of_the_test()), encoded(&model));
+    assert_eq!(snapshot.encode(groups_of_the_test()), before);
 }
 
 #[test]
