@@ -30,7 +30,10 @@ use io_traits::{AsyncRead, AsyncWrite};
 /// Makes a call of a library that reads the system's clock on its own and needs it to be the same on all of its threads.
 /// In a simulation that clock is another one on the run's thread, so the call is made on a thread outside of it; what it
 /// returns must not depend on the time.
-#[cfg_attr(not(feature = "rocksdb"), expect(dead_code, reason = "RocksDB is the only such library"))]
+#[cfg_attr(
+    not(any(feature = "rocksdb", all(test, feature = "sim"))),
+    expect(dead_code, reason = "RocksDB is the only such library")
+)]
 pub(crate) fn on_host_clock<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> T {
     #[cfg(feature = "sim")]
     return sim::on_host_clock(call);
