@@ -99,7 +99,7 @@ pub(super) fn on_host_clock<T: Send + 'static>(call: impl FnOnce() -> T + Send +
 
 /// Runs one simulation on a fresh thread and returns its result; `prepare` registers plugins on the runtime.
 ///
-/// The calling thread, where the clock is the machine's, meanwhile makes the calls of [`super::on_host_clock`].
+/// The calling thread, where the clock is the machine's, meanwhile makes the calls of `on_host_clock`.
 ///
 /// # Errors
 /// The panic's message if the simulation panicked.
