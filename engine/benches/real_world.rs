@@ -14,28 +14,22 @@
 //! CPU seconds are those of the whole process, system time included (Linux only; 0 elsewhere).
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock of the machine")]
 
-use std::{
-    fmt,
-    hint::black_box,
-    path::Path,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+mod side_by_side;
+
+use std::{fmt, hint::black_box, sync::Arc, time::Duration};
 
 use rustc_hash::FxHashMap;
-use serde::Serialize;
+use side_by_side::{Checkpoints, Job, Sample, Table, options, run_job, sample};
 use tidegate::{
     Result, Timestamp,
     api::{SessionWindows, SlidingWindows, StreamEnvironment, TumblingWindows},
     backend::{StateRegistry, ValueState},
-    config::{CheckpointStorageConfig, JobConfig, RocksDbOptions, StateBackend},
+    config::{JobConfig, RocksDbOptions, StateBackend},
     connector::{CollectSink, Collected, DiscardSink, GeneratorSource},
     operator::{KeyedProcessFunction, ProcessContext},
     pipeline,
     record::StreamRecord,
-    runtime::run_locally,
     state::ValueStateDescriptor,
-    task::Program,
     time::WatermarkStrategy,
     window::WindowPeriod,
 };
@@ -46,7 +40,6 @@ const WINDOW_MS: i64 = 1_000_000;
 const SLIDE_MS: i64 = WINDOW_MS / 4;
 /// A session ends after three times the mean distance of a key's events: one event in twenty opens one.
 const GAP_EVENTS_PER_KEY: u64 = 3;
-const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What is done with the events.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -63,12 +56,6 @@ enum Place {
     Loop,
     Heap,
     RocksDb,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Checkpoints {
-    Off,
-    EachSecond,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -239,7 +226,7 @@ impl KeyedProcessFunction for Count {
 }
 
 /// The job; its results go to `collected`, or nowhere.
-fn job(variant: Variant, count: u64, collected: Option<Collected<(i64, i64)>>) -> Result<(JobConfig, Program)> {
+fn job(variant: Variant, count: u64, collected: Option<Collected<(i64, i64)>>) -> Result<Job> {
     let job = StreamEnvironment::new(JobConfig::default());
     let events = events(variant.keys, count);
     let source = GeneratorSource::new(count, move |sequence| {
@@ -268,18 +255,12 @@ fn job(variant: Variant, count: u64, collected: Option<Collected<(i64, i64)>>) -
     Ok((job.config().clone(), job.build()?))
 }
 
-/// Runs a job on one worker thread and returns how many checkpoints were completed.
-fn run_job(variant: Variant, (mut config, program): (JobConfig, Program), directory: &Path) -> Result<u64> {
+/// Runs a job where the variant keeps its state.
+fn run(variant: Variant, (mut config, program): Job) -> Result<u64> {
     if variant.place == Place::RocksDb {
         config.state_backend = StateBackend::RocksDb(RocksDbOptions::default());
     }
-    if variant.checkpoints == Checkpoints::EachSecond {
-        config.checkpoints.interval = Some(CHECKPOINT_INTERVAL);
-        config.checkpoints.storage = CheckpointStorageConfig::FileSystem { directory: directory.join("checkpoints") };
-    }
-    let summary = run_locally(1, config, program)?;
-    assert_eq!((summary.restarts, summary.checkpoints_aborted), (0, 0), "nothing fails in a benchmark");
-    Ok(summary.checkpoints_completed)
+    run_job((config, program), variant.checkpoints)
 }
 
 /// What a variant gives, sorted.
@@ -289,7 +270,7 @@ fn outcomes(variant: Variant, count: u64) -> Result<Vec<Outcome>> {
         run_loop(variant.workload, variant.keys, count, |outcome| outcomes.push(outcome));
     } else {
         let collected = Collected::default();
-        run_job(variant, job(variant, count, Some(Arc::clone(&collected)))?, temporary_directory().path())?;
+        run(variant, job(variant, count, Some(Arc::clone(&collected)))?)?;
         let is_window = variant.workload != Workload::Count;
         outcomes.extend(
             collected
@@ -303,103 +284,18 @@ fn outcomes(variant: Variant, count: u64) -> Result<Vec<Outcome>> {
     Ok(outcomes)
 }
 
-/// One run.
-#[derive(Clone, Copy)]
-struct Sample {
-    events_per_second: f64,
-    events_per_cpu_second: f64,
-    checkpoints: u64,
-}
-
 fn measure(variant: Variant, count: u64) -> Result<Sample> {
-    let directory = temporary_directory();
-    let (started, cpu_started) = (Instant::now(), cpu_seconds());
-    let mut checkpoints = 0;
-    if variant.place == Place::Loop {
-        run_loop(variant.workload, variant.keys, count, |outcome| _ = black_box(outcome));
-    } else {
-        checkpoints = run_job(variant, job(variant, count, None)?, directory.path())?;
-    }
-    let (seconds, cpu) = (started.elapsed().as_secs_f64(), cpu_seconds() - cpu_started);
-    Ok(Sample {
-        events_per_second: count as f64 / seconds,
-        events_per_cpu_second: if cpu > 0.0 { count as f64 / cpu } else { 0.0 },
-        checkpoints,
+    sample(count, || {
+        if variant.place == Place::Loop {
+            run_loop(variant.workload, variant.keys, count, |outcome| _ = black_box(outcome));
+            return Ok(0);
+        }
+        run(variant, job(variant, count, None)?)
     })
 }
 
-fn temporary_directory() -> tempfile::TempDir {
-    tempfile::tempdir().expect("a temporary directory can be made")
-}
-
-/// User and system time of the process so far, in steps of 10 ms.
-fn cpu_seconds() -> f64 {
-    const TICKS_PER_SECOND: f64 = 100.0;
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // The command's name, in parentheses, may hold blanks; user and system time are fields 14 and 15 of proc(5).
-    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
-    fields.filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / TICKS_PER_SECOND
-}
-
-/// A line of the table.
-#[derive(Serialize)]
-struct Line {
-    variant: String,
-    events: u64,
-    events_per_second: f64,
-    events_per_cpu_second: f64,
-    /// Of the events per CPU second, in the same round.
-    ratio_to_loop: f64,
-    /// In the run that completed the fewest.
-    checkpoints: u64,
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_unstable_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-fn line(variant: Variant, events: u64, samples: &[Sample], of_loop: &[Sample]) -> Line {
-    let ratio = |(sample, of_loop): (&Sample, &Sample)| sample.events_per_cpu_second / of_loop.events_per_cpu_second;
-    Line {
-        variant: variant.to_string(),
-        events,
-        events_per_second: median(samples.iter().map(|sample| sample.events_per_second)),
-        events_per_cpu_second: median(samples.iter().map(|sample| sample.events_per_cpu_second)),
-        ratio_to_loop: median(samples.iter().zip(of_loop).map(ratio)),
-        checkpoints: samples.iter().map(|sample| sample.checkpoints).min().unwrap_or_default(),
-    }
-}
-
-/// What the command line asks for.
-struct Options {
-    events: u64,
-    rounds: usize,
-    only: String,
-    json: Option<String>,
-}
-
-fn options() -> Options {
-    let mut options = Options { events: 10_000_000, rounds: 3, only: String::new(), json: None };
-    let mut arguments = std::env::args().skip(1);
-    while let Some(argument) = arguments.next() {
-        let mut value = || arguments.next().unwrap_or_else(|| panic!("{argument} needs a value"));
-        match argument.as_str() {
-            "--events" => options.events = value().parse().expect("--events takes a number"),
-            "--rounds" => options.rounds = value().parse().expect("--rounds takes a number"),
-            "--only" => options.only = value(),
-            "--json" => options.json = Some(value()),
-            // What cargo adds.
-            "--bench" => {}
-            other => panic!("unknown option {other}"),
-        }
-    }
-    options
-}
-
 fn main() -> Result<()> {
-    let options = options();
+    let options = options(10_000_000, 3);
     let all = variants();
     let chosen = |variant: &Variant| variant.to_string().contains(&options.only);
     let is_measure = |variant: &Variant| all.iter().any(|other| chosen(other) && other.of_loop() == *variant);
@@ -418,24 +314,11 @@ fn main() -> Result<()> {
         }
     }
 
-    println!("{:<46} {:>12} {:>16} {:>8} {:>12}", "", "M events/s", "M events/CPU s", "of loop", "checkpoints");
-    let mut lines = Vec::new();
+    let mut table = Table::default();
     for (variant, of_variant) in wanted.iter().zip(&samples) {
         let of_loop = wanted.iter().position(|other| *other == variant.of_loop()).expect("its loop was measured");
-        let line = line(*variant, variant.events(options.events), of_variant, &samples[of_loop]);
-        println!(
-            "{:<46} {:>12.2} {:>16.2} {:>8.3} {:>12}",
-            line.variant,
-            line.events_per_second / 1e6,
-            line.events_per_cpu_second / 1e6,
-            line.ratio_to_loop,
-            line.checkpoints
-        );
-        lines.push(line);
+        table.add(variant, variant.events(options.events), of_variant, &samples[of_loop]);
     }
-    if let Some(path) = options.json {
-        let json = serde_json::to_string_pretty(&lines).expect("the table is plain data");
-        std::fs::write(&path, json + "\n").unwrap_or_else(|error| panic!("cannot write {path}: {error}"));
-    }
+    table.show(options.json.as_deref());
     Ok(())
 }

@@ -124,7 +124,7 @@ fn measure(name: &'static str, state_backend: StateBackend, keys: u64, rounds: u
     let started = Instant::now();
     let snapshot = backend.snapshot()?;
     let first = started.elapsed();
-    let mut held = each_write(|key| update(&mut backend, count, key), touched(keys, 1_000))?;
+    let held = each_write(|key| update(&mut backend, count, key), touched(keys, 1_000))?;
     drop(snapshot);
     let (mut synchronous, mut updates, mut reads) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..rounds as u64 {
@@ -147,8 +147,21 @@ fn measure(name: &'static str, state_backend: StateBackend, keys: u64, rounds: u
     let asynchronous = started.elapsed();
     assert_eq!(kept["count"].groups.values().map(Vec::len).sum::<usize>() as u64, keys);
     let each_ns = |mut times: Vec<Duration>| median(&mut times).as_nanos() as f64 / TOUCHED as f64;
-    Ok(Row {
-        what: name,
+    let (update_ns, read_ns) = (each_ns(updates), each_ns(reads));
+    Ok(Row { update_ns, read_ns, ..snapshots(name, keys, first, synchronous, held, asynchronous) })
+}
+
+/// What snapshots took, without the times of single accesses.
+fn snapshots(
+    what: &'static str,
+    keys: u64,
+    first: Duration,
+    mut synchronous: Vec<Duration>,
+    mut held: Vec<Duration>,
+    asynchronous: Duration,
+) -> Row {
+    Row {
+        what,
         keys,
         first_us: micros(first),
         synchronous_us_median: micros(median(&mut synchronous)),
@@ -156,9 +169,9 @@ fn measure(name: &'static str, state_backend: StateBackend, keys: u64, rounds: u
         held_write_ns: micros(median(&mut held)) * 1e3,
         held_write_us_max: micros(held[held.len() - 1]),
         asynchronous_ms: asynchronous.as_secs_f64() * 1e3,
-        update_ns: each_ns(updates),
-        read_ns: each_ns(reads),
-    })
+        update_ns: 0.0,
+        read_ns: 0.0,
+    }
 }
 
 /// When timers are.
@@ -193,7 +206,7 @@ fn measure_timers(name: &'static str, when: Timers, keys: u64, rounds: usize) ->
         },
         touched(keys, 1_000),
     );
-    let mut held = held.expect("no write of a timer fails");
+    let held = held.expect("no write of a timer fails");
     drop(snapshot);
     let (mut synchronous, mut updates) = (Vec::new(), Vec::new());
     for round in 0..rounds as u64 {
@@ -210,18 +223,8 @@ fn measure_timers(name: &'static str, when: Timers, keys: u64, rounds: usize) ->
     let mut kept = Default::default();
     snapshot.encode_into(&mut kept);
     let asynchronous = started.elapsed();
-    Row {
-        what: name,
-        keys,
-        first_us: micros(first),
-        synchronous_us_median: micros(median(&mut synchronous)),
-        synchronous_us_max: micros(synchronous[synchronous.len() - 1]),
-        held_write_ns: micros(median(&mut held)) * 1e3,
-        held_write_us_max: micros(held[held.len() - 1]),
-        asynchronous_ms: asynchronous.as_secs_f64() * 1e3,
-        update_ns: median(&mut updates).as_nanos() as f64 / TOUCHED as f64,
-        read_ns: 0.0,
-    }
+    let update_ns = median(&mut updates).as_nanos() as f64 / TOUCHED as f64;
+    Row { update_ns, ..snapshots(name, keys, first, synchronous, held, asynchronous) }
 }
 
 fn print(row: &Row) {

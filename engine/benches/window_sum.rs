@@ -14,34 +14,28 @@
 //! are what to compare.
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock of the machine")]
 
-use std::{
-    hint::black_box,
-    path::Path,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+mod side_by_side;
+
+use std::{hint::black_box, path::Path, sync::Arc, time::Duration};
 
 use rustc_hash::FxHashMap;
-use serde::Serialize;
+use side_by_side::{Checkpoints, Job, Sample, Table, options, run_job, sample, temporary_directory};
 use tidegate::{
     Result, Timestamp,
     api::{StreamEnvironment, TumblingWindows},
     backend::{StateRegistry, ValueState},
-    config::{CheckpointStorageConfig, JobConfig},
+    config::JobConfig,
     connector::{CollectSink, Collected, DiscardSink, GeneratorSource},
     operator::{KeyedProcessFunction, ProcessContext},
     pipeline::{self, Pipeline, SourceKind},
     record::StreamRecord,
-    runtime::run_locally,
     state::ValueStateDescriptor,
-    task::Program,
     time::WatermarkStrategy,
 };
 
 /// Events are a millisecond apart, so a window holds a million of them: one second of a stream of a million a second.
 const WINDOW: Duration = Duration::from_secs(1000);
 const WINDOW_MS: i64 = 1_000_000;
-const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 /// What is checked before anything is measured: one full window and a part of one.
 const EVENTS_CHECKED: u64 = 1_300_000;
 
@@ -58,12 +52,6 @@ enum Implementation {
     Loop,
     Typed,
     Declarative,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Checkpoints {
-    Off,
-    EachSecond,
 }
 
 #[derive(Clone, Copy)]
@@ -174,7 +162,7 @@ impl KeyedProcessFunction for Count {
 }
 
 /// The typed job; its results go to `collected`, or nowhere.
-fn typed(workload: Workload, count: u64, collected: Option<Collected<(i64, i64)>>) -> Result<(JobConfig, Program)> {
+fn typed(workload: Workload, count: u64, collected: Option<Collected<(i64, i64)>>) -> Result<Job> {
     let job = StreamEnvironment::new(JobConfig::default());
     let events = events(count);
     let source = GeneratorSource::new(count, move |sequence| {
@@ -195,7 +183,7 @@ fn typed(workload: Workload, count: u64, collected: Option<Collected<(i64, i64)>
 }
 
 /// The pipeline, with the options of its sink as they stand in the file.
-fn declarative(workload: Workload, count: u64, sink: &str) -> Result<(JobConfig, Program)> {
+fn declarative(workload: Workload, count: u64, sink: &str) -> Result<Job> {
     let stage = match workload {
         Workload::WindowSum => {
             "op = \"window\"\nkey = [\"key\"]\nassigner = { kind = \"tumbling\", size = \"1000 s\" }\n\
@@ -226,7 +214,7 @@ fn outcomes(variant: Variant, count: u64, directory: &Path) -> Result<Vec<Outcom
         (Implementation::Typed, workload) => {
             let collected = Collected::default();
             let job = typed(workload, count, Some(Arc::clone(&collected)))?;
-            run_job(job, variant.checkpoints, directory)?;
+            run_job(job, variant.checkpoints)?;
             outcomes.extend(collected.lock().expect("the job is over").iter().map(|(_, record)| {
                 let start = if workload == Workload::WindowSum { record.timestamp.0 + 1 - WINDOW_MS } else { 0 };
                 (record.value.0, start, record.value.1)
@@ -235,7 +223,7 @@ fn outcomes(variant: Variant, count: u64, directory: &Path) -> Result<Vec<Outcom
         (Implementation::Declarative, workload) => {
             let out = directory.join("out");
             let sink = format!("type = \"file\"\nformat = \"csv\"\npath = \"{}\"", out.display());
-            run_job(declarative(workload, count, &sink)?, variant.checkpoints, directory)?;
+            run_job(declarative(workload, count, &sink)?, variant.checkpoints)?;
             for entry in std::fs::read_dir(out).expect("the sink made its directory").flatten() {
                 let lines = std::fs::read_to_string(entry.path()).unwrap_or_default();
                 outcomes.extend(lines.lines().map(|line| {
@@ -253,122 +241,31 @@ fn outcomes(variant: Variant, count: u64, directory: &Path) -> Result<Vec<Outcom
     Ok(outcomes)
 }
 
-/// Runs a job on one worker thread and returns how many checkpoints were completed.
-fn run_job((mut config, program): (JobConfig, Program), checkpoints: Checkpoints, directory: &Path) -> Result<u64> {
-    if checkpoints == Checkpoints::EachSecond {
-        config.checkpoints.interval = Some(CHECKPOINT_INTERVAL);
-        config.checkpoints.storage = CheckpointStorageConfig::FileSystem { directory: directory.join("checkpoints") };
-    }
-    let summary = run_locally(1, config, program)?;
-    assert_eq!((summary.restarts, summary.checkpoints_aborted), (0, 0), "nothing fails in a benchmark");
-    Ok(summary.checkpoints_completed)
-}
-
-/// One run.
-#[derive(Clone, Copy)]
-struct Sample {
-    events_per_second: f64,
-    events_per_cpu_second: f64,
-    checkpoints: u64,
-}
-
 fn measure(variant: Variant, count: u64) -> Result<Sample> {
-    let directory = temporary_directory();
-    let (started, cpu_started) = (Instant::now(), cpu_seconds());
-    let job = match (variant.implementation, variant.workload) {
-        (Implementation::Loop, Workload::WindowSum) => {
-            loop_window_sum(count, |outcome| _ = black_box(outcome));
-            None
-        }
-        (Implementation::Loop, Workload::RunningCount) => {
-            loop_running_count(count, |outcome| _ = black_box(outcome));
-            None
-        }
-        (Implementation::Typed, workload) => Some(typed(workload, count, None)?),
-        (Implementation::Declarative, workload) => Some(declarative(workload, count, "type = \"discard\"")?),
-    };
-    let completed = job.map(|job| run_job(job, variant.checkpoints, directory.path())).transpose()?;
-    let (seconds, cpu) = (started.elapsed().as_secs_f64(), cpu_seconds() - cpu_started);
+    let measured = sample(count, || {
+        let job = match (variant.implementation, variant.workload) {
+            (Implementation::Loop, Workload::WindowSum) => {
+                loop_window_sum(count, |outcome| _ = black_box(outcome));
+                return Ok(0);
+            }
+            (Implementation::Loop, Workload::RunningCount) => {
+                loop_running_count(count, |outcome| _ = black_box(outcome));
+                return Ok(0);
+            }
+            (Implementation::Typed, workload) => typed(workload, count, None)?,
+            (Implementation::Declarative, workload) => declarative(workload, count, "type = \"discard\"")?,
+        };
+        run_job(job, variant.checkpoints)
+    })?;
     if variant.checkpoints == Checkpoints::EachSecond {
-        let completed = completed.unwrap_or_default();
-        assert!(completed >= seconds as u64, "{}: {completed} checkpoints in {seconds} s", variant.name);
+        let Sample { checkpoints, seconds, .. } = measured;
+        assert!(checkpoints >= seconds as u64, "{}: {checkpoints} checkpoints in {seconds} s", variant.name);
     }
-    Ok(Sample {
-        events_per_second: count as f64 / seconds,
-        events_per_cpu_second: if cpu > 0.0 { count as f64 / cpu } else { 0.0 },
-        checkpoints: completed.unwrap_or_default(),
-    })
-}
-
-fn temporary_directory() -> tempfile::TempDir {
-    tempfile::tempdir().expect("a temporary directory can be made")
-}
-
-/// User and system time of the process so far, in steps of 10 ms.
-fn cpu_seconds() -> f64 {
-    const TICKS_PER_SECOND: f64 = 100.0;
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // The command's name, in parentheses, may hold blanks; user and system time are fields 14 and 15 of proc(5).
-    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
-    fields.filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / TICKS_PER_SECOND
-}
-
-/// A line of the table.
-#[derive(Serialize)]
-struct Line {
-    variant: &'static str,
-    events_per_second: f64,
-    events_per_cpu_second: f64,
-    /// Of the events per CPU second, in the same round.
-    ratio_to_loop: f64,
-    checkpoints: u64,
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_unstable_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-fn line(variant: Variant, samples: &[Sample], of_loop: &[Sample]) -> Line {
-    let ratio = |(sample, of_loop): (&Sample, &Sample)| sample.events_per_cpu_second / of_loop.events_per_cpu_second;
-    Line {
-        variant: variant.name,
-        events_per_second: median(samples.iter().map(|sample| sample.events_per_second)),
-        events_per_cpu_second: median(samples.iter().map(|sample| sample.events_per_cpu_second)),
-        ratio_to_loop: median(samples.iter().zip(of_loop).map(ratio)),
-        checkpoints: samples.iter().map(|sample| sample.checkpoints).min().unwrap_or_default(),
-    }
-}
-
-/// What the command line asks for.
-struct Options {
-    events: u64,
-    rounds: usize,
-    only: String,
-    json: Option<String>,
-}
-
-fn options() -> Options {
-    let mut options = Options { events: 20_000_000, rounds: 5, only: String::new(), json: None };
-    let mut arguments = std::env::args().skip(1);
-    while let Some(argument) = arguments.next() {
-        let mut value = || arguments.next().unwrap_or_else(|| panic!("{argument} needs a value"));
-        match argument.as_str() {
-            "--events" => options.events = value().parse().expect("--events takes a number"),
-            "--rounds" => options.rounds = value().parse().expect("--rounds takes a number"),
-            "--only" => options.only = value(),
-            "--json" => options.json = Some(value()),
-            // What cargo adds.
-            "--bench" => {}
-            other => panic!("unknown option {other}"),
-        }
-    }
-    options
+    Ok(measured)
 }
 
 fn main() -> Result<()> {
-    let options = options();
+    let options = options(20_000_000, 5);
     let is_wanted =
         |variant: &&Variant| variant.implementation == Implementation::Loop || variant.name.contains(&options.only);
     let wanted: Vec<Variant> = VARIANTS.iter().filter(is_wanted).copied().collect();
@@ -392,27 +289,14 @@ fn main() -> Result<()> {
         }
     }
 
-    println!("{:<42} {:>12} {:>16} {:>8} {:>12}", "", "M events/s", "M events/CPU s", "of loop", "checkpoints");
-    let mut lines = Vec::new();
+    let mut table = Table::default();
     let mut of_loop = 0;
     for (index, variant) in wanted.iter().enumerate() {
         if variant.implementation == Implementation::Loop {
             of_loop = index;
         }
-        let line = line(*variant, &samples[index], &samples[of_loop]);
-        println!(
-            "{:<42} {:>12.2} {:>16.2} {:>8.3} {:>12}",
-            line.variant,
-            line.events_per_second / 1e6,
-            line.events_per_cpu_second / 1e6,
-            line.ratio_to_loop,
-            line.checkpoints
-        );
-        lines.push(line);
+        table.add(&variant.name, options.events, &samples[index], &samples[of_loop]);
     }
-    if let Some(path) = options.json {
-        let json = serde_json::to_string_pretty(&lines).expect("the table is plain data");
-        std::fs::write(&path, json + "\n").unwrap_or_else(|error| panic!("cannot write {path}: {error}"));
-    }
+    table.show(options.json.as_deref());
     Ok(())
 }

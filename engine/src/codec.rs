@@ -25,7 +25,8 @@ pub struct DecodeError {
 /// # Panics
 /// Only if the value's own `Serialize` fails, which is a defect of that type.
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
-    postcard::to_stdvec(value).expect("a value with a correct Serialize always encodes to memory")
+    // Keys, windows and small values fit at once.
+    encode_into(value, Vec::with_capacity(16))
 }
 
 /// Appends the encoding of a value to `bytes`.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// Shorthand for results of the public interface.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -29,8 +31,33 @@ pub enum ErrorKind {
     Bug,
 }
 
+/// Whether a failed job may start again (Flink `ThrowableType`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Recoverability {
+    /// The restart strategy decides.
+    Recoverable,
+    /// It would fail in the same way: no strategy is asked.
+    NonRecoverable,
+}
+
 impl ErrorKind {
-    fn headline(self) -> &'static str {
+    /// Whether a restart may help against an error of a task. State that is damaged or lost, and a wrong configuration,
+    /// stay what they are.
+    pub fn recoverability(self) -> Recoverability {
+        match self {
+            Self::Configuration | Self::CorruptState => Recoverability::NonRecoverable,
+            Self::BadRecord
+            | Self::Unavailable
+            | Self::Fenced
+            | Self::Unknown
+            | Self::UserFunction
+            | Self::JobFailed
+            | Self::Bug => Recoverability::Recoverable,
+        }
+    }
+
+    /// What every error of this kind is said to be.
+    pub(crate) fn headline(self) -> &'static str {
         match self {
             Self::Configuration => "wrong configuration",
             Self::BadRecord => "bad record",

@@ -24,6 +24,10 @@ pub enum Step {
     Deploy,
     /// A subtask restores its state and starts.
     Restore,
+    /// With task-local recovery: a subtask has read state files from the copies on its task manager's disk.
+    RestoreLocal,
+    /// With task-local recovery: a subtask had to read state files from the storage of checkpoints.
+    RestoreRemote,
     /// The attempt is given up and its tasks are cancelled.
     FailOver,
     /// The coordinator triggers a checkpoint.
@@ -34,10 +38,17 @@ pub enum Step {
     BarrierEmission,
     /// From the first to the last barrier at a task's inputs.
     Alignment,
+    /// Where a subtask stands in each of its channels when it takes a checkpoint. Stated only to observers who
+    /// [audit channels](Observer::audits_channels).
+    ChannelCut,
     /// The part of the snapshot during which no record is processed.
     SyncSnapshot,
     /// Writing the snapshot.
     AsyncSnapshot,
+    /// Within it: keeping the data that barriers overtook.
+    InFlight,
+    /// A subtask puts such data back.
+    RestoreInFlight,
     /// A sink makes its transaction durable but not visible.
     PreCommit,
     /// Within a pre-commit: the last bytes are written, but not synced yet.
@@ -46,6 +57,8 @@ pub enum Step {
     Acknowledge,
     /// The coordinator writes `_metadata`.
     MetadataWrite,
+    /// The coordinator writes the `_metadata` of a savepoint: with it the savepoint is whole.
+    SavepointWrite,
     /// The checkpoint becomes the newest completed one.
     Completion,
     /// The coordinator tells the tasks.
@@ -80,22 +93,28 @@ pub enum Step {
 
 impl Step {
     /// Every step, in protocol order.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 36] = [
         Self::TakeLeadership,
         Self::Register,
         Self::Deploy,
         Self::Restore,
+        Self::RestoreLocal,
+        Self::RestoreRemote,
         Self::FailOver,
         Self::Trigger,
         Self::SourceSnapshot,
         Self::BarrierEmission,
         Self::Alignment,
+        Self::ChannelCut,
         Self::SyncSnapshot,
         Self::AsyncSnapshot,
+        Self::InFlight,
+        Self::RestoreInFlight,
         Self::PreCommit,
         Self::WriteStaged,
         Self::Acknowledge,
         Self::MetadataWrite,
+        Self::SavepointWrite,
         Self::Completion,
         Self::CompletionNotice,
         Self::AbortCheckpoint,
@@ -120,17 +139,23 @@ impl Step {
             Self::Register => "register",
             Self::Deploy => "deploy",
             Self::Restore => "restore",
+            Self::RestoreLocal => "restore_local",
+            Self::RestoreRemote => "restore_remote",
             Self::FailOver => "fail_over",
             Self::Trigger => "trigger",
             Self::SourceSnapshot => "source_snapshot",
             Self::BarrierEmission => "barrier_emission",
             Self::Alignment => "alignment",
+            Self::ChannelCut => "channel_cut",
             Self::SyncSnapshot => "sync_snapshot",
             Self::AsyncSnapshot => "async_snapshot",
+            Self::InFlight => "in_flight",
+            Self::RestoreInFlight => "restore_in_flight",
             Self::PreCommit => "pre_commit",
             Self::WriteStaged => "write_staged",
             Self::Acknowledge => "acknowledge",
             Self::MetadataWrite => "metadata_write",
+            Self::SavepointWrite => "savepoint_write",
             Self::Completion => "completion",
             Self::CompletionNotice => "completion_notice",
             Self::AbortCheckpoint => "abort_checkpoint",
@@ -236,6 +261,12 @@ pub enum Directive {
 pub trait Observer: Send + Sync {
     /// Called at every fact, in the order in which they happen on a node.
     fn observe(&self, fact: &Fact<'_>) -> Directive;
+
+    /// Whether to state what went through each channel, as digests, at each checkpoint. That takes time: each element is
+    /// encoded at both ends.
+    fn audits_channels(&self) -> bool {
+        false
+    }
 }
 
 /// The observer of a production run: looks at nothing.
@@ -281,6 +312,11 @@ impl Reporter {
     /// Who this reporter speaks for.
     pub fn subject(&self) -> &Subject {
         &self.subject
+    }
+
+    /// Whether the observer wants to know what went through each channel.
+    pub fn audits_channels(&self) -> bool {
+        self.observer.audits_channels()
     }
 
     /// States a fact and obeys the observer.

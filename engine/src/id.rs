@@ -35,8 +35,8 @@ number_id! {
     Epoch(u64)
 }
 number_id! {
-    /// One try at running the whole job; it only grows, over restarts and over job managers. Messages of older attempts are
-    /// ignored.
+    /// One try at running a region of the job: tasks that fail together. Each number is given out once, and they only grow,
+    /// over restarts and over job managers. Messages of a region's older attempts are ignored.
     Attempt(u64)
 }
 number_id! {
@@ -46,6 +46,39 @@ number_id! {
 number_id! {
     /// An edge of the job graph.
     EdgeId(u32)
+}
+
+impl Attempt {
+    /// An epoch's attempts are numbered from its own million on, so that they only grow from leader to leader.
+    const PER_EPOCH: u64 = 1_000_000;
+
+    /// The first attempt of an epoch.
+    pub fn first_of(epoch: Epoch) -> Self {
+        Self(epoch.0 * Self::PER_EPOCH + 1)
+    }
+
+    /// No attempt of an epoch is above it, and all of later ones are.
+    pub fn last_of(epoch: Epoch) -> Self {
+        Self(epoch.next().0 * Self::PER_EPOCH)
+    }
+
+    /// The epoch whose leader began it.
+    pub fn epoch(self) -> Epoch {
+        Epoch(self.0 / Self::PER_EPOCH)
+    }
+}
+
+/// The id of a job, as clients of Flink know it: 32 hexadecimal digits that follow from its name.
+///
+/// ```
+/// assert_eq!(tidegate::id::job_id_of("flights").len(), 32);
+/// ```
+pub fn job_id_of(name: &str) -> String {
+    // FNV-1a, 128 bits.
+    const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+    let hash = name.bytes().fold(OFFSET, |hash, byte| (hash ^ u128::from(byte)).wrapping_mul(PRIME));
+    format!("{hash:032x}")
 }
 
 /// One parallel instance of a vertex.

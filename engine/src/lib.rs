@@ -32,6 +32,7 @@ pub mod operator;
 pub mod pipeline;
 pub mod planted;
 pub mod record;
+pub mod rest;
 pub mod restart;
 pub mod runtime;
 pub mod sink;

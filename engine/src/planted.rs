@@ -18,6 +18,9 @@ macro_rules! planted {
     }};
 }
 
+/// Whether this build can have planted bugs: what only they need is compiled to nothing elsewhere.
+pub(crate) const POSSIBLE: bool = cfg!(feature = "sim");
+
 #[cfg(feature = "sim")]
 mod active {
     use std::cell::{Cell, RefCell};
@@ -46,6 +49,13 @@ mod active {
     pub fn times_reached() -> u64 {
         REACHED.get()
     }
+}
+
+/// What no seed reaches: a number that grows over all simulated runs of this process, for the bug that names things by it.
+pub(crate) fn counter_of_the_process() -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static COUNTER: AtomicU64 = AtomicU64::new(1);
+    COUNTER.fetch_add(1, Ordering::Relaxed)
 }
 
 #[cfg(feature = "sim")]

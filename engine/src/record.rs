@@ -153,3 +153,13 @@ pub enum StreamElement {
     /// Nothing will come any more (Flink `EndOfPartitionEvent`).
     EndOfPartition,
 }
+
+impl StreamElement {
+    /// Whether it is part of a checkpoint that overtakes it.
+    pub fn is_in_flight_state(&self) -> bool {
+        match self {
+            Self::Batch(_) | Self::Watermark(_) | Self::Status(_) => true,
+            Self::Barrier(_) | Self::CancelMarker(_) | Self::EndOfData(_) | Self::EndOfPartition => false,
+        }
+    }
+}

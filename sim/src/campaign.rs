@@ -3,17 +3,14 @@
 //! Seed `n` runs scenario `n mod scenarios`, so any number of seeds covers all scenarios evenly. The order in which
 //! workers finish does not show in the result.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use crate::{
     run::{RunResult, run},
-    scenario::{Plan, Scenario},
+    scenario::{Plan, Scenario, Strategy},
     trace::Keep,
 };
 
@@ -32,6 +29,8 @@ pub struct Extent {
     pub jobs: usize,
     /// Whether each seed is run again to compare traces.
     pub twice: Twice,
+    /// How faults and schedule are chosen.
+    pub strategy: Strategy,
 }
 
 /// Whether each seed is run again to compare traces.
@@ -73,7 +72,7 @@ pub fn run_seeds(scenarios: &[Scenario], extent: Extent, stop: &AtomicBool, coll
                     if seed % extent.shards != extent.shard {
                         continue;
                     }
-                    let result = run_seed(scenarios, seed, extent.twice);
+                    let result = run_seed(scenarios, seed, extent);
                     let mut collect = collect.lock().unwrap_or_else(PoisonError::into_inner);
                     (*collect)(result);
                 }
@@ -82,11 +81,11 @@ pub fn run_seeds(scenarios: &[Scenario], extent: Extent, stop: &AtomicBool, coll
     });
 }
 
-fn run_seed(scenarios: &[Scenario], seed: u64, twice: Twice) -> SeedResult {
+fn run_seed(scenarios: &[Scenario], seed: u64, extent: Extent) -> SeedResult {
     let scenario = (seed % scenarios.len() as u64) as usize;
-    let plan = scenarios[scenario].plan(seed);
+    let plan = scenarios[scenario].plan_by(extent.strategy, seed);
     let mut result = run(&plan, Keep::Hash);
-    let diverged = twice == Twice::Yes && run(&plan, Keep::Hash).hash != result.hash;
+    let diverged = extent.twice == Twice::Yes && run(&plan, Keep::Hash).hash != result.hash;
     // Of a run that held, only the numbers are wanted.
     if result.violations.is_empty() {
         result.history.files.clear();
@@ -94,70 +93,4 @@ fn run_seed(scenarios: &[Scenario], seed: u64, twice: Twice) -> SeedResult {
         result.history.output.clear();
     }
     SeedResult { seed, scenario, plan, result, diverged }
-}
-
-/// Takes away from a failing plan what it fails without: faults first, then the size of the workload.
-pub fn shrink(plan: &Plan, signature: &str) -> Plan {
-    let fails = |plan: &Plan| run(plan, Keep::Hash).violations.iter().any(|violation| violation.signature == signature);
-    let mut smallest = plan.clone();
-    let mut index = 0;
-    while index < smallest.faults.len() {
-        let mut candidate = smallest.clone();
-        candidate.faults.remove(index);
-        if fails(&candidate) { smallest = candidate } else { index += 1 }
-    }
-    let simplifications: [fn(&mut Plan); 6] = [
-        |plan| plan.workload.parallelism = 1,
-        |plan| plan.workload.task_managers = 1,
-        |plan| plan.workload.keys = 1,
-        |plan| plan.workload.disorder_ms = 0,
-        |plan| plan.workload.skewed = false,
-        |plan| plan.workload.records = (plan.workload.records / 2).max(2),
-    ];
-    // Of a generated pipeline the numbers that it was drawn from say nothing any more.
-    let of_numbers = if smallest.workload.generated.is_some() { 2 } else { simplifications.len() };
-    for simplify in &simplifications[..of_numbers] {
-        loop {
-            let mut candidate = smallest.clone();
-            simplify(&mut candidate);
-            if candidate == smallest || !fails(&candidate) {
-                break;
-            }
-            smallest = candidate;
-        }
-    }
-    shrink_generated(&mut smallest, fails);
-    smallest
-}
-
-/// Most runs that are spent on shrinking a generated pipeline.
-const GENERATED_RUNS_MAX: usize = 400;
-
-/// Takes the first simpler pipeline that still fails, as long as there is one.
-fn shrink_generated(smallest: &mut Plan, fails: impl Fn(&Plan) -> bool) {
-    let mut runs = 0;
-    while let Some(generated) = &smallest.workload.generated {
-        let simpler = generated.simpler().into_iter().find_map(|simpler| {
-            let mut candidate = smallest.clone();
-            candidate.workload.generated = Some(Box::new(simpler));
-            runs += 1;
-            (runs <= GENERATED_RUNS_MAX && fails(&candidate)).then_some(candidate)
-        });
-        match simpler {
-            Some(candidate) => *smallest = candidate,
-            None => return,
-        }
-    }
-}
-
-/// Runs a plan with and without each of its faults: which of them the failure needs.
-pub fn needed_faults(plan: &Plan, signature: &str) -> BTreeMap<usize, bool> {
-    let fails = |plan: &Plan| run(plan, Keep::Hash).violations.iter().any(|violation| violation.signature == signature);
-    (0..plan.faults.len())
-        .map(|index| {
-            let mut without = plan.clone();
-            without.faults.remove(index);
-            (index, !fails(&without))
-        })
-        .collect()
 }

@@ -63,6 +63,8 @@ impl CrashMoment {
 
     fn faults(self) -> Vec<FaultTemplate> {
         let fault = |kind, steps: &[Step], moments: &[Moment], subject: Option<&str>, occurrence_max| FaultTemplate {
+            message: Vec::new(),
+            disk: Vec::new(),
             kind: vec![kind],
             step: steps.to_vec(),
             moment: moments.to_vec(),
@@ -150,6 +152,7 @@ pub struct Matrix {
 /// The scenario that a cell runs.
 pub fn scenario(kind: StageKind, backend: Backend, moment: CrashMoment) -> Scenario {
     Scenario {
+        planted: None,
         name: format!("matrix {} {} {}", kind.name(), backend.name(), moment.name()),
         claim: "each result is there once".to_owned(),
         setup: format!("a generated pipeline with {}", kind.name()),
@@ -157,8 +160,11 @@ pub fn scenario(kind: StageKind, backend: Backend, moment: CrashMoment) -> Scena
         would_catch: "all".to_owned(),
         shape: Shape::Generated,
         workload: Fixed { stage: vec![kind.name()], stages_max: Some(1), backend: Some(backend), ..Fixed::default() },
+        demands: Vec::new(),
         faults: moment.faults(),
         swarm: None,
+        rescalings_max: 0,
+        operations: None,
     }
 }
 

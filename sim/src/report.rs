@@ -34,7 +34,7 @@ pub struct Outcome {
     pub checkpoints_aborted: u64,
     /// Restarts of the job, and takeovers after the first.
     pub recoveries: u64,
-    /// Runs with results that were there twice.
+    /// Runs with results that were there twice: a violation, or an outcome of going back to an older checkpoint.
     pub duplicates: u64,
     /// Runs with results that were missing.
     pub losses: u64,
@@ -117,7 +117,7 @@ impl Tally {
         outcome.recoveries +=
             count(Step::FailOver, Moment::Before) + count(Step::TakeLeadership, Moment::After).saturating_sub(1);
         let violated = |id: InvariantId| result.violations.iter().any(|violation| violation.invariant == id);
-        outcome.duplicates += u64::from(violated(InvariantId::I2));
+        outcome.duplicates += u64::from(violated(InvariantId::I2) || result.repeated > 0);
         outcome.losses += u64::from(violated(InvariantId::I1));
         for violation in &result.violations {
             *outcome.violations.entry(violation.invariant.name().to_owned()).or_default() += 1;

@@ -1,12 +1,14 @@
 //! The zoo: planted bugs that the laboratory must catch to be believed.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    run::run,
-    scenario::{CatalogueError, Scenario},
+    fault::FaultKind,
+    invariant::InvariantId,
+    run::{RunResult, run},
+    scenario::{CatalogueError, Plan, Scenario, Strategy},
     trace::Keep,
     workload::Backend,
 };
@@ -71,8 +73,26 @@ pub fn read_zoo(path: &Path) -> Result<Vec<PlantedBug>, CatalogueError> {
     Ok(zoo.bug)
 }
 
+/// How bugs are hunted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hunting {
+    /// The first seed.
+    pub first_seed: u64,
+    /// How faults and schedule are chosen.
+    pub strategy: Strategy,
+    /// Most runs, if that is less than the bug's own budget.
+    pub runs_max: u64,
+}
+
+impl Hunting {
+    /// As the zoo declares.
+    pub fn declared(first_seed: u64) -> Self {
+        Self { first_seed, strategy: Strategy::Declared, runs_max: u64::MAX }
+    }
+}
+
 /// Runs seeds with the bug planted until an expected invariant fires or the budget is spent.
-pub fn hunt(bug: &PlantedBug, scenarios: &[Scenario], first_seed: u64) -> Hunt {
+pub fn hunt(bug: &PlantedBug, scenarios: &[Scenario], hunting: Hunting) -> Hunt {
     let chosen: Vec<&Scenario> = scenarios.iter().filter(|scenario| bug.scenarios.contains(&scenario.name)).collect();
     let mut hunt = Hunt {
         bug: bug.name.clone(),
@@ -88,24 +108,19 @@ pub fn hunt(bug: &PlantedBug, scenarios: &[Scenario], first_seed: u64) -> Hunt {
         hunt.sentence = "none of its scenarios exists".into();
         return hunt;
     }
-    for number in 0..bug.budget {
-        let (scenario, seed) = (chosen[(number % chosen.len() as u64) as usize], first_seed + number);
-        let mut plan = scenario.plan(seed);
-        plan.planted = Some(bug.name.clone());
-        plan.workload.backend = bug.backend;
-        let result = run(&plan, Keep::Hash);
+    for number in 0..bug.budget.min(hunting.runs_max) {
+        let (scenario, seed) = (chosen[(number % chosen.len() as u64) as usize], hunting.first_seed + number);
+        let plan = bug.plan(scenario, seed, hunting.strategy);
+        let (result, fired) = bug.judged(&plan);
         hunt.runs += 1;
         hunt.reached += u64::from(result.planted_reached > 0);
-        let mut fired: Vec<String> =
-            result.violations.iter().map(|violation| violation.invariant.number().to_owned()).collect();
-        fired.sort();
-        fired.dedup();
         if fired.is_empty() {
             continue;
         }
-        let expected = fired.iter().any(|id| bug.caught_by.contains(id));
+        let expected = bug.expects(&fired);
         hunt.fired = fired;
-        hunt.sentence = result.violations[0].sentence.clone();
+        let first = result.violations.first().map(|violation| violation.sentence.as_str());
+        hunt.sentence = first.unwrap_or(NOT_DETERMINISTIC).to_owned();
         (hunt.scenario, hunt.seed) = (scenario.name.clone(), seed);
         if expected {
             hunt.caught = true;
@@ -113,4 +128,47 @@ pub fn hunt(bug: &PlantedBug, scenarios: &[Scenario], first_seed: u64) -> Hunt {
         }
     }
     hunt
+}
+
+/// What is said of a run that does not repeat itself.
+const NOT_DETERMINISTIC: &str = "The same plan gave another trace.";
+
+impl PlantedBug {
+    /// The run of a seed with the bug planted.
+    pub fn plan(&self, scenario: &Scenario, seed: u64, strategy: Strategy) -> Plan {
+        let mut plan = scenario.plan_by(strategy, seed);
+        plan.planted = Some(self.name.clone());
+        plan.workload.backend = self.backend;
+        plan
+    }
+
+    /// A run, with the invariants that fired in it, by number. What must be caught by its trace runs twice (I21).
+    fn judged(&self, plan: &Plan) -> (RunResult, Vec<String>) {
+        let result = run(plan, Keep::Hash);
+        let mut fired: BTreeSet<&str> =
+            result.violations.iter().map(|violation| violation.invariant.number()).collect();
+        let determinism = InvariantId::I21.number();
+        if self.caught_by.iter().any(|id| id == determinism) && run(plan, Keep::Hash).hash != result.hash {
+            fired.insert(determinism);
+        }
+        let fired = fired.into_iter().map(str::to_owned).collect();
+        (result, fired)
+    }
+
+    /// Whether one of these invariants is one that must fire.
+    fn expects(&self, fired: &[String]) -> bool {
+        fired.iter().any(|id| self.caught_by.contains(id))
+    }
+
+    /// The kinds of faults without which the run that caught it would not have.
+    pub fn needed_faults(&self, caught: &Plan) -> BTreeSet<FaultKind> {
+        let mut plan = caught.clone();
+        let mut index = 0;
+        while index < plan.faults.len() {
+            let mut without = plan.clone();
+            without.faults.remove(index);
+            if self.expects(&self.judged(&without).1) { plan = without } else { index += 1 }
+        }
+        plan.faults.iter().map(|fault| fault.kind).collect()
+    }
 }

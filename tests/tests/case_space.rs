@@ -10,12 +10,9 @@ mod play;
 use std::{collections::BTreeMap, panic::catch_unwind};
 
 use play::play;
-use serde_json::{Map, Value, json};
-use tidegate::pipeline::{Case, Datum, Pipeline, Schema, SinkKind};
-use tidegate_sim::{
-    model::script::{self, Event, Played},
-    seed::Seed,
-};
+use serde_json::{Value, json};
+use tidegate::pipeline::Case;
+use tidegate_sim::{model::script, seed::Seed};
 use tidegate_tests::trace::{difference, looseness, trace_of};
 
 /// Draws from a seed.
@@ -293,45 +290,6 @@ fn case(seed: u64) -> Value {
     case
 }
 
-/// What the laboratory's model says that reaches the traces of a pipeline, as entries of a trace.
-fn entries_of_model(pipeline: &Pipeline, played: &Played) -> Vec<Value> {
-    let plan = pipeline.plan().unwrap();
-    let mut entries = Vec::new();
-    for sink in &plan.sinks {
-        let SinkKind::Trace { label } = &sink.kind else { continue };
-        for (subtask, events) in played[&sink.name].iter().enumerate() {
-            entries.extend(events.iter().filter_map(|event| entry(&sink.schema, subtask, label.as_deref(), event)));
-        }
-    }
-    entries
-}
-
-fn entry(schema: &Schema, subtask: usize, label: Option<&str>, event: &Event) -> Option<Value> {
-    let mut fields = Map::from_iter([("s".to_owned(), Value::from(subtask))]);
-    if let Some(label) = label {
-        fields.insert("out".to_owned(), label.into());
-    }
-    match (event, label) {
-        (Event::Record(element), _) => {
-            for (name, value) in schema.names().zip(element.row.values()) {
-                let value = match value {
-                    Datum::Null => continue,
-                    Datum::Int(number) => (*number).into(),
-                    Datum::Text(text) => text.as_str().into(),
-                    Datum::Bool(_) | Datum::Float(_) => panic!("a case has no {value}"),
-                };
-                fields.insert(name.to_owned(), value);
-            }
-            fields.insert("ts".to_owned(), element.time_ms.into());
-        }
-        (Event::Watermark(time_ms), None) => {
-            fields.insert("w".to_owned(), (*time_ms).into());
-        }
-        (Event::Watermark(_), Some(_)) | (Event::Idle | Event::Active, _) => return None,
-    }
-    Some(Value::Object(fields))
-}
-
 /// What is different between engine and model, in a few lines; `None` if nothing is.
 fn check(case: &Value, backend: &str) -> Option<String> {
     let name = case["name"].as_str().unwrap();
@@ -355,7 +313,7 @@ fn check(case: &Value, backend: &str) -> Option<String> {
         return Some(format!("the engine: {error}"));
     }
     let loose = looseness(case);
-    let expected = trace_of(entries_of_model(&pipeline, &played), loose);
+    let expected = trace_of(script::trace_entries(&pipeline, &played).unwrap(), loose);
     let found = trace_of(lines.iter().map(|line| serde_json::from_str(line).unwrap()), loose);
     let expected = expected.into_iter().filter(|(_, entries)| !entries.is_empty()).collect();
     difference(&expected, &found, "model")

@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 use tidegate::{
-    checkpoint::{AlignerAction, AlignerInput, Alignment, BarrierHandler, CheckpointBarrier, EndOfChannelRule},
+    checkpoint::{
+        AlignerAction, AlignerInput, Alignment, BarrierHandler, CheckpointBarrier, EndOfChannelRule, SnapshotType,
+    },
     config::CheckpointingMode,
     id::CheckpointId,
     time::Timestamp,
@@ -30,7 +32,7 @@ fn every_vector_of_aligned_barriers_holds() {
         for step in list(vector, "steps") {
             let mut actions = Vec::new();
             if let Some(input) = input(step) {
-                handler.handle(input, &mut actions);
+                handler.handle(Timestamp(0), input, &mut actions);
             }
             let events: Vec<_> = actions.iter().filter_map(event).collect();
             expect(step, &events, &list(step, "expect").iter().map(expected_event).collect())?;
@@ -60,6 +62,7 @@ fn input(step: &Value) -> Option<AlignerInput> {
                 checkpoint_id: checkpoint_id(),
                 triggered_at: Timestamp(0),
                 alignment: Alignment::Aligned,
+                snapshot: SnapshotType::Checkpoint,
             },
         }),
         "cancel_barrier" => Some(AlignerInput::CancelMarker { channel, checkpoint_id: checkpoint_id() }),
@@ -73,6 +76,10 @@ fn event(action: &AlignerAction) -> Option<Event> {
         AlignerAction::Snapshot(barrier) => Some(Event::Trigger(barrier.checkpoint_id.0)),
         AlignerAction::Abort { checkpoint_id, reason } => Some(Event::Abort(checkpoint_id.0, reason.name().into())),
         AlignerAction::AlignmentStarted(_) | AlignerAction::Block(_) | AlignerAction::UnblockAll => None,
+        AlignerAction::Prioritize { .. }
+        | AlignerAction::Record { .. }
+        | AlignerAction::StopRecording(_)
+        | AlignerAction::AllBarriersReceived(_) => panic!("an aligned barrier overtakes nothing"),
     }
 }
 

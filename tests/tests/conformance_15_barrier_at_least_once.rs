@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 use tidegate::{
-    checkpoint::{AlignerAction, AlignerInput, Alignment, BarrierTracker, CheckpointBarrier, EndOfChannelRule},
+    checkpoint::{
+        AlignerAction, AlignerInput, Alignment, BarrierTracker, CheckpointBarrier, EndOfChannelRule, SnapshotType,
+    },
     id::CheckpointId,
     time::Timestamp,
 };
@@ -41,6 +43,7 @@ fn input(step: &Value) -> Option<AlignerInput> {
                 checkpoint_id: checkpoint_id(),
                 triggered_at: Timestamp(0),
                 alignment: Alignment::AtLeastOnce,
+                snapshot: SnapshotType::Checkpoint,
             },
         }),
         "cancel_barrier" => Some(AlignerInput::CancelMarker { channel, checkpoint_id: checkpoint_id() }),
@@ -58,7 +61,12 @@ fn signed_id(action: AlignerAction) -> Option<i64> {
             Some(-(checkpoint_id.0 as i64))
         }
         AlignerAction::AlignmentStarted(_) => None,
-        AlignerAction::Block(_) | AlignerAction::UnblockAll => panic!("a tracker blocks nothing"),
+        AlignerAction::Block(_)
+        | AlignerAction::UnblockAll
+        | AlignerAction::Prioritize { .. }
+        | AlignerAction::Record { .. }
+        | AlignerAction::StopRecording(_)
+        | AlignerAction::AllBarriersReceived(_) => panic!("a tracker blocks nothing and records nothing"),
     }
 }
 

@@ -164,6 +164,32 @@ fn state_is_forgotten_when_its_time_is_over() {
 }
 
 #[test]
+fn each_record_has_a_result_that_says_when_it_was_processed_if_that_is_asked_for() {
+    let steps = r#"
+        { row = ["a", 1, 0], time_ms = 1 }, { row = ["a", 4, 0], time_ms = 2 }, { row = ["a", 7, 0], time_ms = 3 },
+        { control = "checkpoint" }, { row = ["a", 9, 0], time_ms = 4 }"#;
+    let played = |function: &str| {
+        let stage = format!(
+            "[[stage]]\nop = \"process\"\n{function}\nkey = [\"k\"]\nttl = {{ time = \"1 s\" }}\n\
+             processed_at = \"at\"\nevery_record = true"
+        );
+        let (lines, ended) = play(&pipeline(steps, &stage));
+        assert_eq!(ended, Ok(()));
+        let records = lines.iter().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        records.filter(|record| record.get("w").is_none()).collect::<Vec<_>>()
+    };
+    // The checkpoint comes after a minute: what was kept by then has expired.
+    let of_each = played("function = \"value_avg\"\nn = 2\nvalue = \"v\"");
+    let results: Vec<_> = of_each.iter().map(|record| (record["value"].as_i64(), record["text"].as_str())).collect();
+    assert_eq!(results, [(None, None), (Some(2), Some("5/2")), (None, None), (None, None)]);
+    let of_each = played("function = \"dedup\"");
+    let results: Vec<_> = of_each.iter().map(|record| (record["k"].as_str(), record["v"].as_i64())).collect();
+    assert_eq!(results, [(Some("a"), Some(1)), (Some("a"), None), (Some("a"), None), (Some("a"), Some(9))]);
+    let at: Vec<i64> = of_each.iter().map(|record| record["at"].as_i64().unwrap()).collect();
+    assert!(at[0] <= at[1] && at[1] <= at[2] && at[3] - at[0] > 1_000, "{at:?}");
+}
+
+#[test]
 fn timers_of_processing_time_come_while_the_script_waits() {
     let steps = r#"
         { row = ["a", 1, 0], time_ms = 1 }, { row = ["a", 2, 0], time_ms = 2 }, { control = "checkpoint" }"#;

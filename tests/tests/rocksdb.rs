@@ -10,7 +10,7 @@ use tidegate_sim::{
     scenario::Plan,
     trace::Keep,
     workload::{Backend, StageKind},
-    zoo::hunt,
+    zoo::{Hunting, hunt},
 };
 
 /// One plan of every third scenario, with its state in RocksDB, and checkpoints incremental in every other of them: the
@@ -46,13 +46,26 @@ fn runs_with_state_in_rocksdb_hold_and_repeat_themselves_on_another_thread() {
 }
 
 #[test]
+fn a_task_that_starts_again_finds_the_files_of_its_database_where_they_were() {
+    let scenarios = tidegate_scenarios::scenarios().expect("the catalogue can be read");
+    let scenario = scenarios.iter().find(|scenario| scenario.name == "local_recovery_after_a_task_failure_value");
+    let mut plan = scenario.expect("it is in the catalogue").plan(0);
+    plan.workload.backend = Backend::RocksdbIncremental;
+    let result = run(&plan, Keep::Lines);
+    assert_eq!(result.verdict(), Verdict::Holds, "{:?}", result.violations);
+    let steps = |name: &str| result.lines.iter().filter(|line| line.contains(name)).cloned().collect::<Vec<_>>();
+    assert_ne!(steps("restore_local"), Vec::<String>::new());
+    assert_eq!(steps("restore_remote"), Vec::<String>::new());
+}
+
+#[test]
 fn every_planted_bug_of_the_backend_is_caught_by_an_invariant_that_should_catch_it() {
     let scenarios = tidegate_scenarios::scenarios().expect("the catalogue can be read");
     let zoo = tidegate_scenarios::zoo().expect("the zoo can be read");
     let bugs: Vec<_> = zoo.iter().filter(|bug| bug.backend != Backend::Memory).collect();
     assert!(!bugs.is_empty());
     for bug in bugs {
-        let hunt = hunt(bug, &scenarios, 0);
+        let hunt = hunt(bug, &scenarios, Hunting::declared(0));
         assert!(hunt.caught, "{} survived {} runs, reached in {}: {:?}", hunt.bug, hunt.runs, hunt.reached, hunt.fired);
     }
 }

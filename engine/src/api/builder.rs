@@ -9,9 +9,10 @@ use std::{collections::BTreeSet, sync::Arc};
 use crate::{
     config::JobConfig,
     error::{Error, ErrorKind, Result},
-    graph::{Distribution, Edge, JobGraph, Vertex},
+    graph::{Distribution, Edge, JobGraph, Overtaking, Vertex},
     id::{EdgeId, OperatorUid, VertexId},
     operator::Input,
+    planted,
     record::BatchDecoder,
     state::KeyGroups,
     task::{
@@ -51,6 +52,9 @@ pub(super) enum Shipping {
     Rescale(PartitionerFactory),
     /// Any, as the partitioner says.
     AllToAll(PartitionerFactory),
+    /// Any, as the partitioner says, which knows something of the receivers that is not in the record: copies for each, or
+    /// the author's own choice.
+    Addressed(PartitionerFactory),
 }
 
 /// An operation of the author.
@@ -195,8 +199,16 @@ impl Translation {
             operators: Vec::new(),
         });
         self.vertices.push(VertexCode { head: HeadCode::Inputs, operators: Vec::new(), sink: None });
+        let first_edge = self.graph.edges.len();
         for input in &operation.inputs {
             self.connect(input, id, operation.parallelism)?;
+        }
+        // Flink `StreamGraphGenerator`: one edge that cannot be overtaken into a vertex, and none can; others can.
+        let edges = &mut self.graph.edges;
+        let into =
+            if planted!("one_forced_edge_aligns_every_edge") { &mut edges[..] } else { &mut edges[first_edge..] };
+        if into.iter().any(|edge| edge.overtaking == Overtaking::Forbidden) {
+            into.iter_mut().for_each(|edge| edge.overtaking = Overtaking::Forbidden);
         }
         Ok(vertex)
     }
@@ -219,7 +231,11 @@ impl Translation {
                 ));
             }
             Shipping::Rescale(partitioner) => (Distribution::Pointwise, partitioner),
-            Shipping::AllToAll(partitioner) => (Distribution::AllToAll, partitioner),
+            Shipping::AllToAll(partitioner) | Shipping::Addressed(partitioner) => (Distribution::AllToAll, partitioner),
+        };
+        let overtaking = match (&input.shipping, distribution) {
+            (Shipping::Addressed(_), _) | (_, Distribution::Pointwise) => Overtaking::Forbidden,
+            (_, Distribution::AllToAll) => Overtaking::Allowed,
         };
         let output = match &input.side_output {
             None => EdgeOutput::Main,
@@ -232,7 +248,7 @@ impl Translation {
             }
         };
         let id = EdgeId(self.edges.len() as u32);
-        self.graph.edges.push(Edge { id, from: from.id, to, distribution });
+        self.graph.edges.push(Edge { id, from: from.id, to, distribution, overtaking });
         self.edges.push(EdgeCode {
             output,
             input: input.input,

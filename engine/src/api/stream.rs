@@ -161,7 +161,16 @@ impl<T: Data> DataStream<T> {
 
     /// Sends a copy of each record to every subtask of the next operator.
     pub fn broadcast(&self) -> Self {
-        self.shipped(&partitioner::broadcast())
+        self.shipped_as(&Shipping::Addressed(partitioner::broadcast()))
+    }
+
+    /// Sends each record to the subtask of the next operator whose number `choose` gives, of so many as its second argument
+    /// says.
+    ///
+    /// A number that is too large fails the subtask. Barriers do not overtake records on such an edge: what was under way to
+    /// one subtask has no meaning to others (Flink `partitionCustom`).
+    pub fn partition_custom(&self, choose: impl Fn(&T, usize) -> usize + Clone + Send + Sync + 'static) -> Self {
+        self.shipped_as(&Shipping::Addressed(partitioner::custom(choose)))
     }
 
     /// Sends all records to the first subtask of the next operator.

@@ -12,6 +12,7 @@ use crate::{
     config::JobConfig,
     connector::{CollectSink, Collected, CollectionSource},
     error::Result,
+    graph::Overtaking,
     operator::{Collector, Operator, TwoInputOperator},
     record::{Batch, StreamRecord},
     runtime::run_locally,
@@ -405,4 +406,49 @@ fn aligned_sources_wait_for_each_other_and_come_to_their_ends() {
     run(&job).unwrap();
     assert_eq!(both[0].sorted(), (1..=40).collect::<Vec<_>>());
     assert_eq!(both[1].sorted(), (20..=400).collect::<Vec<_>>());
+}
+
+/// The edges of a graph: from, to, and whether barriers may overtake there.
+fn overtaking(job: &StreamEnvironment) -> Result<Vec<(String, String, Overtaking)>> {
+    let graph = job.build()?.graph;
+    let name = |vertex| graph.vertex(vertex).name.clone();
+    Ok(graph.edges.iter().map(|edge| (name(edge.from), name(edge.to), edge.overtaking)).collect())
+}
+
+#[test]
+fn barriers_may_overtake_unless_an_edge_into_the_task_leads_to_certain_subtasks() -> Result<()> {
+    let job = environment(2);
+    let numbers = job.from_source("numbers", CollectionSource::new(vec![1]), ascending());
+    let shared = numbers.rebalance().map(|number| number).name("shared");
+    Gathered::of(&numbers.broadcast().union(&[&shared.rebalance()]), "to all");
+    Gathered::of(&shared.partition_custom(|number, subtasks| *number as usize % subtasks), "to one");
+    Gathered::of(&shared.rescale(), "to neighbours");
+    let edge = |from: &str, to: &str, overtaking| (from.to_owned(), to.to_owned(), overtaking);
+    let expected = [
+        edge("numbers", "shared", Overtaking::Allowed),
+        edge("numbers", "to all", Overtaking::Forbidden),
+        edge("shared", "to all", Overtaking::Forbidden),
+        edge("shared", "to one", Overtaking::Forbidden),
+        edge("shared", "to neighbours", Overtaking::Forbidden),
+    ];
+    assert_eq!(overtaking(&job)?, expected);
+    Ok(())
+}
+
+#[cfg(feature = "sim")]
+#[test]
+fn one_edge_that_cannot_be_overtaken_says_nothing_of_others() -> Result<()> {
+    let job = || {
+        let job = environment(2);
+        let numbers = job.from_source("numbers", CollectionSource::new(vec![1]), ascending());
+        let shared = numbers.rebalance().map(|number| number);
+        Gathered::of(&shared.broadcast(), "to all");
+        overtaking(&job)
+    };
+    let right = job()?;
+    crate::planted::activate(Some("one_forced_edge_aligns_every_edge"));
+    let planted = job();
+    crate::planted::activate(None);
+    assert_ne!(planted?, right);
+    Ok(())
 }

@@ -178,10 +178,9 @@ impl From<BackendError> for Error {
                 (ErrorKind::Configuration, "give each state of an operator a name of its own")
             }
             BackendError::KeyGroups(_) => (ErrorKind::Configuration, "set `pipeline.max-parallelism`"),
-            BackendError::OtherKeyGroups { .. } => (
-                ErrorKind::Configuration,
-                "an incremental checkpoint is restored with the parallelism that it was taken with",
-            ),
+            BackendError::OtherKeyGroups { .. } => {
+                (ErrorKind::Configuration, "files are restored by subtasks that have some of their key groups")
+            }
             BackendError::Kind { .. } => {
                 (ErrorKind::CorruptState, "give the new state a name of its own, or ask for what was kept")
             }

@@ -143,21 +143,21 @@ impl<K: Key> KeyedStateBackend<K> {
         range: KeyGroupRange,
         restored: KeyedSnapshot,
     ) -> Result<Self, BackendError> {
-        Self::open_restored(context, range, restored, None)
+        Self::open_restored(context, range, restored, Vec::new())
     }
 
     fn open_restored(
         context: &OperatorContext,
         range: KeyGroupRange,
         restored: KeyedSnapshot,
-        files: Option<DatabaseFiles>,
+        files: Vec<DatabaseFiles>,
     ) -> Result<Self, BackendError> {
         let key_groups = KeyGroups::new(context.max_parallelism)?;
         let backend = match &context.state_backend {
             StateBackend::HashMap => {
                 let mut restored = restored;
-                if let Some(files) = files {
-                    restored.append(&mut read_files(&files)?);
+                for files in &files {
+                    merge(&mut restored, only_range(read_files(files)?, range))?;
                 }
                 Self::memory(key_groups, range, restored)
             }
@@ -384,7 +384,7 @@ impl<K: Key> KeyedStateBackend<K> {
         {
             return Ok(Box::new(move || {
                 let keyed = std::sync::Arc::unwrap_or_clone(rest);
-                Ok(OperatorSnapshot { keyed, files: Some(files), ..OperatorSnapshot::default() })
+                Ok(OperatorSnapshot { keyed, files: vec![files], ..OperatorSnapshot::default() })
             }));
         }
         let state = self.snapshot()?;
@@ -429,6 +429,14 @@ impl<K: Key> KeyedStateBackend<K> {
     pub fn range(&self) -> KeyGroupRange {
         on!(self, backend => backend.range())
     }
+}
+
+/// Adds what the files of a database hold, in the form that names no backend.
+///
+/// # Errors
+/// If they cannot be read, or hold something else under the name of a state.
+pub fn add_files(into: &mut KeyedSnapshot, files: &DatabaseFiles) -> Result<(), BackendError> {
+    merge(into, read_files(files)?)
 }
 
 /// What the files of a database hold, in the form that names no backend.
@@ -479,6 +487,22 @@ fn migrate(state: &str, restored: &mut StateSnapshot, asked: StateMeta, rewrite:
         }
     }
     restored.meta = asked;
+    Ok(())
+}
+
+/// Adds the key groups of other parts of the same states.
+fn merge(into: &mut KeyedSnapshot, other: KeyedSnapshot) -> Result<(), BackendError> {
+    for (name, mut state) in other {
+        match into.get_mut(&name) {
+            Some(known) => {
+                memory::check_meta(&name, known.meta, state.meta)?;
+                known.groups.append(&mut state.groups);
+            }
+            None => {
+                into.insert(name, state);
+            }
+        }
+    }
     Ok(())
 }
 

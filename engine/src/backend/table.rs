@@ -169,6 +169,16 @@ pub trait Lists<K: Key, N: Namespace, T: Data> {
     /// If the backend cannot be written.
     fn put(&mut self, key: &K, namespace: &N, elements: Vec<T>) -> Result<()>;
 
+    /// Replaces the element at a position where there is one.
+    ///
+    /// # Errors
+    /// If the backend cannot be read or written.
+    fn replace(&mut self, key: &K, namespace: &N, position: usize, element: T) -> Result<()> {
+        let mut elements = self.get(key, namespace)?.into_owned();
+        elements[position] = element;
+        self.put(key, namespace, elements)
+    }
+
     /// Removes the list and returns it.
     ///
     /// # Errors
@@ -384,6 +394,10 @@ impl<K: Key, N: Namespace, T: Data> Lists<K, N, T> for ListTable<'_, K, N, T> {
     }
     fn put(&mut self, key: &K, namespace: &N, elements: Vec<T>) -> Result<()> {
         on!(self, table => Lists::put(&mut **table, key, namespace, elements))
+    }
+    #[inline]
+    fn replace(&mut self, key: &K, namespace: &N, position: usize, element: T) -> Result<()> {
+        on!(self, table => Lists::replace(&mut **table, key, namespace, position, element))
     }
     fn take(&mut self, key: &K, namespace: &N) -> Result<Vec<T>> {
         on!(self, table => Lists::take(&mut **table, key, namespace))

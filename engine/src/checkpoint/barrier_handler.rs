@@ -3,14 +3,17 @@
 //! [`BarrierHandler`] is the one type that a task holds; inside it is the [`Aligner`] (exactly-once) or the
 //! [`BarrierTracker`] (at-least-once). Both are pure: the task feeds in what arrived and carries out the actions in
 //! order before it reads on. Records do not pass through here: the task asks [`BarrierHandler::is_blocked`] before it
-//! takes the next element of a channel.
+//! takes the next element of a channel, and it keeps what is to be recorded.
 //!
-//! Guarantees, for both: a checkpoint is snapshotted at most once, after every open channel delivered its barrier
-//! and in rising order of ids; a checkpoint is not aborted after it was snapshotted; a task without open channels is
-//! told of checkpoints by the coordinator instead. Flink `CheckpointBarrierHandler`.
+//! Guarantees, for both: a checkpoint is snapshotted at most once and in rising order of ids. An aligned one is
+//! snapshotted after every open channel delivered its barrier, and not aborted after it. An unaligned one is snapshotted
+//! at the first barrier, everything up to the other barriers is recorded, and until the last of them it can be aborted. A
+//! task without open channels is told of checkpoints by the coordinator instead. Flink `CheckpointBarrierHandler`.
+
+use std::collections::BTreeSet;
 
 use super::{Aligner, BarrierTracker, CheckpointBarrier, CheckpointFailureReason};
-use crate::{config::CheckpointingMode, id::CheckpointId};
+use crate::{config::CheckpointingMode, id::CheckpointId, time::Timestamp};
 
 /// Something about checkpoints that arrived on an input channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +21,13 @@ pub enum AlignerInput {
     /// The barrier of a checkpoint.
     Barrier {
         /// On which channel.
+        channel: usize,
+        /// The barrier.
+        barrier: CheckpointBarrier,
+    },
+    /// A barrier with a time-out lies in a channel, behind other elements (Flink `EventAnnouncement`).
+    Announced {
+        /// In which channel.
         channel: usize,
         /// The barrier.
         barrier: CheckpointBarrier,
@@ -34,6 +44,8 @@ pub enum AlignerInput {
         /// Which channel.
         channel: usize,
     },
+    /// Time has come: [`BarrierHandler::deadline`] is reached. Harmless at other times.
+    Tick,
 }
 
 /// What the task has to do, in this order, before it reads on.
@@ -45,9 +57,27 @@ pub enum AlignerAction {
     Block(usize),
     /// Take from all channels again.
     UnblockAll,
+    /// Take the barrier of this channel before what lies in front of it, as one that has overtaken that.
+    Prioritize {
+        /// Which channel.
+        channel: usize,
+        /// Of which checkpoint.
+        checkpoint_id: CheckpointId,
+    },
+    /// Keep for the checkpoint what lies in these channels, up to its barrier, and what comes before its barrier.
+    Record {
+        /// Which checkpoint.
+        checkpoint_id: CheckpointId,
+        /// Which channels.
+        channels: BTreeSet<usize>,
+    },
+    /// The barrier of this channel was taken: what comes now is not part of the checkpoint.
+    StopRecording(usize),
+    /// What was recorded is complete.
+    AllBarriersReceived(CheckpointId),
     /// Forward the barrier and take the snapshot.
     Snapshot(CheckpointBarrier),
-    /// Decline the checkpoint, and forward a cancel marker in place of its barrier.
+    /// Decline the checkpoint, forward a cancel marker, and drop what was recorded.
     Abort {
         /// Which checkpoint.
         checkpoint_id: CheckpointId,
@@ -70,7 +100,7 @@ pub enum EndOfChannelRule {
 ///
 /// ```
 /// use tidegate::{
-///     checkpoint::{Alignment, AlignerAction, AlignerInput, BarrierHandler, CheckpointBarrier},
+///     checkpoint::{Alignment, AlignerAction, AlignerInput, BarrierHandler, CheckpointBarrier, SnapshotType},
 ///     config::CheckpointingMode,
 ///     id::CheckpointId,
 ///     time::Timestamp,
@@ -80,16 +110,17 @@ pub enum EndOfChannelRule {
 ///     checkpoint_id: CheckpointId(1),
 ///     triggered_at: Timestamp(0),
 ///     alignment: Alignment::Aligned,
+///     snapshot: SnapshotType::Checkpoint,
 /// };
 /// let mut handler = BarrierHandler::new(CheckpointingMode::ExactlyOnce, 2);
 /// let mut actions = Vec::new();
 ///
-/// handler.handle(AlignerInput::Barrier { channel: 0, barrier: barrier.clone() }, &mut actions);
+/// handler.handle(Timestamp(0), AlignerInput::Barrier { channel: 0, barrier: barrier.clone() }, &mut actions);
 /// assert_eq!(actions, [AlignerAction::AlignmentStarted(CheckpointId(1)), AlignerAction::Block(0)]);
 /// assert!(handler.is_blocked(0) && !handler.is_blocked(1));
 ///
 /// actions.clear();
-/// handler.handle(AlignerInput::Barrier { channel: 1, barrier: barrier.clone() }, &mut actions);
+/// handler.handle(Timestamp(0), AlignerInput::Barrier { channel: 1, barrier: barrier.clone() }, &mut actions);
 /// assert_eq!(actions, [AlignerAction::Snapshot(barrier), AlignerAction::UnblockAll]);
 /// ```
 #[derive(Debug, Clone)]
@@ -115,10 +146,18 @@ impl BarrierHandler {
     }
 
     /// Takes in what arrived and appends what has to be done.
-    pub fn handle(&mut self, input: AlignerInput, actions: &mut Vec<AlignerAction>) {
+    pub fn handle(&mut self, now: Timestamp, input: AlignerInput, actions: &mut Vec<AlignerAction>) {
         match self {
-            Self::Aligned(aligner) => aligner.handle(input, actions),
+            Self::Aligned(aligner) => aligner.handle(now, input, actions),
             Self::Tracked(tracker) => tracker.handle(input, actions),
+        }
+    }
+
+    /// When the next [`AlignerInput::Tick`] is wanted.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        match self {
+            Self::Aligned(aligner) => aligner.deadline(),
+            Self::Tracked(_) => None,
         }
     }
 

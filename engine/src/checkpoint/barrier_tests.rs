@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::{
     AlignerAction, AlignerInput, Alignment, BarrierHandler, CheckpointBarrier, CheckpointFailureReason,
     CheckpointFailureReason::{DeclinedOnCancellationBarrier, DeclinedSubsumed},
+    SnapshotType,
 };
 use crate::{config::CheckpointingMode, id::CheckpointId, time::Timestamp};
 
@@ -16,6 +17,7 @@ fn barrier(channel: usize, checkpoint_id: u64) -> AlignerInput {
         checkpoint_id: CheckpointId(checkpoint_id),
         triggered_at: Timestamp(0),
         alignment: Alignment::Aligned,
+        snapshot: SnapshotType::Checkpoint,
     };
     AlignerInput::Barrier { channel, barrier }
 }
@@ -33,7 +35,7 @@ fn transcript(mode: CheckpointingMode, channels: usize, inputs: &[AlignerInput])
     let mut lines = Vec::new();
     for input in inputs {
         let mut actions = Vec::new();
-        handler.handle(input.clone(), &mut actions);
+        handler.handle(Timestamp(0), input.clone(), &mut actions);
         let actions: Vec<_> = actions.iter().map(describe).collect();
         lines.push(format!("{} -> {}", describe_input(input), actions.join(", ")).trim_end().to_owned());
     }
@@ -45,6 +47,8 @@ fn describe_input(input: &AlignerInput) -> String {
         AlignerInput::Barrier { channel, barrier } => format!("{channel}: barrier {}", barrier.checkpoint_id),
         AlignerInput::CancelMarker { channel, checkpoint_id } => format!("{channel}: cancel {checkpoint_id}"),
         AlignerInput::EndOfChannel { channel } => format!("{channel}: end"),
+        AlignerInput::Announced { channel, barrier } => format!("{channel}: announced {}", barrier.checkpoint_id),
+        AlignerInput::Tick => "tick".into(),
     }
 }
 
@@ -54,6 +58,10 @@ fn describe(action: &AlignerAction) -> String {
         AlignerAction::Block(channel) => format!("block {channel}"),
         AlignerAction::UnblockAll => "unblock all".into(),
         AlignerAction::Snapshot(barrier) => format!("snapshot {}", barrier.checkpoint_id),
+        AlignerAction::Prioritize { channel, .. } => format!("prioritize {channel}"),
+        AlignerAction::Record { channels, .. } => format!("record {channels:?}"),
+        AlignerAction::StopRecording(channel) => format!("recorded {channel}"),
+        AlignerAction::AllBarriersReceived(checkpoint_id) => format!("all of {checkpoint_id}"),
         AlignerAction::Abort { checkpoint_id, reason } => format!("abort {checkpoint_id} {reason}"),
     }
 }
@@ -108,6 +116,98 @@ fn tracked_barriers_block_nothing() {
     ");
 }
 
+/// The same, with inputs at their times and barriers of these alignments.
+fn timed_transcript(channels: usize, inputs: &[(i64, AlignerInput)]) -> String {
+    let mut handler = BarrierHandler::new(CheckpointingMode::ExactlyOnce, channels);
+    let mut lines = Vec::new();
+    for (time, input) in inputs {
+        let mut actions = Vec::new();
+        handler.handle(Timestamp(*time), input.clone(), &mut actions);
+        let actions: Vec<_> = actions.iter().map(describe).collect();
+        lines.push(format!("{time} {} -> {}", describe_input(input), actions.join(", ")).trim_end().to_owned());
+    }
+    lines.join("\n")
+}
+
+fn barrier_of(channel: usize, checkpoint_id: u64, alignment: Alignment) -> AlignerInput {
+    let barrier = CheckpointBarrier {
+        checkpoint_id: CheckpointId(checkpoint_id),
+        triggered_at: Timestamp(0),
+        alignment,
+        snapshot: SnapshotType::Checkpoint,
+    };
+    AlignerInput::Barrier { channel, barrier }
+}
+
+fn announced(channel: usize, checkpoint_id: u64, alignment: Alignment) -> AlignerInput {
+    let barrier = CheckpointBarrier {
+        checkpoint_id: CheckpointId(checkpoint_id),
+        triggered_at: Timestamp(0),
+        alignment,
+        snapshot: SnapshotType::Checkpoint,
+    };
+    AlignerInput::Announced { channel, barrier }
+}
+
+#[test]
+fn an_unaligned_checkpoint_is_taken_at_the_first_barrier_and_records_up_to_the_others() {
+    let unaligned = Alignment::Unaligned;
+    let inputs = [
+        (0, barrier_of(1, 1, unaligned)),
+        (1, barrier_of(0, 1, unaligned)),
+        (2, end(2)),
+        (3, barrier_of(0, 2, unaligned)),
+        (4, barrier_of(1, 3, unaligned)),
+        (5, cancel(0, 3)),
+    ];
+    insta::assert_snapshot!(timed_transcript(3, &inputs), @"
+    0 1: barrier 1 -> alignment 1, record {0, 1, 2}, snapshot 1, recorded 1
+    1 0: barrier 1 -> recorded 0
+    2 2: end -> recorded 2, all of 1
+    3 0: barrier 2 -> alignment 2, record {0, 1}, snapshot 2, recorded 0
+    4 1: barrier 3 -> abort 2 CHECKPOINT_DECLINED_SUBSUMED, alignment 3, record {0, 1}, snapshot 3, recorded 1
+    5 0: cancel 3 -> abort 3 CHECKPOINT_DECLINED_ON_CANCELLATION_BARRIER
+    ");
+}
+
+#[test]
+fn an_alignment_that_lasts_too_long_is_given_up_and_known_barriers_come_first() {
+    let impatient = Alignment::AlignedWithTimeout(std::time::Duration::from_millis(10));
+    let inputs = [
+        (0, barrier_of(0, 1, impatient)),
+        (1, announced(1, 1, impatient)),
+        (9, AlignerInput::Tick),
+        (10, AlignerInput::Tick),
+        (11, barrier_of(1, 1, Alignment::Unaligned)),
+        (12, announced(2, 1, impatient)),
+        (13, barrier_of(2, 1, impatient)),
+        (14, barrier_of(0, 2, Alignment::Aligned)),
+    ];
+    insta::assert_snapshot!(timed_transcript(3, &inputs), @"
+    0 0: barrier 1 -> alignment 1, block 0
+    1 1: announced 1 ->
+    9 tick ->
+    10 tick -> prioritize 1, unblock all, record {1, 2}, snapshot 1
+    11 1: barrier 1 -> recorded 1
+    12 2: announced 1 -> prioritize 2
+    13 2: barrier 1 -> recorded 2, all of 1
+    14 0: barrier 2 -> alignment 2, block 0
+    ");
+}
+
+#[test]
+fn behind_an_edge_that_cannot_be_overtaken_barriers_overtake_again() {
+    let forced = Alignment::ForcedAligned { timeout: None };
+    let mut handler = BarrierHandler::new(CheckpointingMode::ExactlyOnce, 2);
+    let mut actions = Vec::new();
+    for channel in 0..2 {
+        actions.clear();
+        handler.handle(Timestamp(1_000), barrier_of(channel, 1, forced), &mut actions);
+    }
+    let AlignerInput::Barrier { barrier, .. } = barrier_of(0, 1, Alignment::Unaligned) else { unreachable!() };
+    assert_eq!(actions, [AlignerAction::Snapshot(barrier), AlignerAction::UnblockAll]);
+}
+
 /// What became known at an input, without measuring and blocking.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Outcome {
@@ -120,6 +220,10 @@ fn outcomes(actions: &[AlignerAction]) -> Vec<Outcome> {
         AlignerAction::Snapshot(barrier) => Some(Outcome::Snapshot(barrier.checkpoint_id.0)),
         AlignerAction::Abort { checkpoint_id, reason } => Some(Outcome::Abort(checkpoint_id.0, *reason)),
         AlignerAction::AlignmentStarted(_) | AlignerAction::Block(_) | AlignerAction::UnblockAll => None,
+        AlignerAction::Prioritize { .. }
+        | AlignerAction::Record { .. }
+        | AlignerAction::StopRecording(_)
+        | AlignerAction::AllBarriersReceived(_) => panic!("nothing overtakes here"),
     };
     actions.iter().filter_map(outcome).collect()
 }
@@ -135,7 +239,7 @@ impl History<'_> {
         match &self.log[at] {
             AlignerInput::Barrier { barrier, .. } => Some(barrier.checkpoint_id.0),
             AlignerInput::CancelMarker { checkpoint_id, .. } => Some(checkpoint_id.0),
-            AlignerInput::EndOfChannel { .. } => None,
+            AlignerInput::EndOfChannel { .. } | AlignerInput::Announced { .. } | AlignerInput::Tick => None,
         }
     }
 
@@ -180,7 +284,11 @@ impl History<'_> {
             {
                 outcomes.push(Outcome::Abort(checkpoint_id.0, DeclinedOnCancellationBarrier));
             }
-            AlignerInput::Barrier { .. } | AlignerInput::CancelMarker { .. } | AlignerInput::EndOfChannel { .. } => {}
+            AlignerInput::Barrier { .. }
+            | AlignerInput::CancelMarker { .. }
+            | AlignerInput::EndOfChannel { .. }
+            | AlignerInput::Announced { .. }
+            | AlignerInput::Tick => {}
         }
         let is_cancel = matches!(self.log[time], AlignerInput::CancelMarker { .. });
         let completed = self.newest_before(time + 1).filter(|id| {
@@ -231,7 +339,7 @@ proptest! {
         let mut handler = BarrierHandler::new(CheckpointingMode::ExactlyOnce, channels);
         for (time, input) in log.iter().enumerate() {
             let mut actions = Vec::new();
-            handler.handle(input.clone(), &mut actions);
+            handler.handle(Timestamp(0), input.clone(), &mut actions);
             prop_assert_eq!(outcomes(&actions), history.outcomes_at(time), "at input {}", time);
             let blocked: Vec<_> = (0..channels).filter(|channel| handler.is_blocked(*channel)).collect();
             prop_assert_eq!(blocked, history.blocked(time + 1), "after input {}", time);
@@ -245,7 +353,7 @@ proptest! {
         let mut newest = None;
         for (time, input) in log.iter().enumerate() {
             let mut actions = Vec::new();
-            handler.handle(input.clone(), &mut actions);
+            handler.handle(Timestamp(0), input.clone(), &mut actions);
             let expected: Vec<_> = (1..6)
                 .filter(|id| newest < Some(*id))
                 .filter(|id| history.start(*id).is_some_and(|start| start <= time && history.has_all(*id, start, time + 1)))
@@ -298,7 +406,7 @@ impl Exhaustion<'_> {
             read[channel] += 1;
             if let Element::Barrier(id) = element {
                 let mut actions = Vec::new();
-                handler.handle(barrier(channel, id), &mut actions);
+                handler.handle(Timestamp(0), barrier(channel, id), &mut actions);
                 for outcome in outcomes(&actions) {
                     snapshots += 1;
                     assert_eq!(outcome, Outcome::Snapshot(snapshots), "checkpoints are taken once, in order");

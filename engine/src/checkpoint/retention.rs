@@ -7,7 +7,10 @@
 
 use std::collections::VecDeque;
 
-use crate::id::CheckpointId;
+use serde::{Deserialize, Serialize};
+
+pub use crate::config::RetentionPolicy;
+use crate::{id::CheckpointId, planted};
 
 /// What a completed checkpoint is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -136,7 +139,8 @@ impl CompletedCheckpoints {
     }
 
     fn is_over_full(&self) -> bool {
-        self.certain().count() > self.retained_max
+        let too_few = usize::from(planted!("one_checkpoint_too_few_retained"));
+        self.certain().count() + too_few > self.retained_max
     }
 
     /// The newest entry stays, and the newest real checkpoint, unless the job has stopped with a savepoint.
@@ -170,7 +174,7 @@ impl CompletedCheckpoints {
 }
 
 /// How a job ended, as far as its checkpoints are concerned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum JobEnd {
     /// It came to the end of its data.
     Finished,
@@ -189,18 +193,6 @@ pub enum Survival {
     OutlivesLeader,
     /// They are in the memory of the job manager.
     EndsWithLeader,
-}
-
-/// What becomes of the checkpoints of a job that ends (Flink `ExternalizedCheckpointRetention`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum RetentionPolicy {
-    /// All are deleted (`NO_EXTERNALIZED_CHECKPOINTS`).
-    #[default]
-    NeverRetain,
-    /// Kept if the job failed (`DELETE_ON_CANCELLATION`).
-    RetainOnFailure,
-    /// Kept unless the job finished (`RETAIN_ON_CANCELLATION`).
-    RetainOnCancellation,
 }
 
 impl RetentionPolicy {

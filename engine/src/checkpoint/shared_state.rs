@@ -135,6 +135,11 @@ impl<H: Clone + PartialEq> SharedStateRegistry<H> {
         Registered { handle: entry.handle.clone(), delete }
     }
 
+    /// Whether a file is registered under this key.
+    pub fn contains(&self, key: &SharedStateKey) -> bool {
+        self.entries.contains_key(key)
+    }
+
     /// As [`register`](Self::register), for a file that needs the directory of the checkpoint that brought it.
     pub fn register_with_creator(
         &mut self,

@@ -72,6 +72,8 @@ impl BarrierTracker {
                 self.cancel_marker(channel, checkpoint_id, actions)
             }
             AlignerInput::EndOfChannel { channel } => self.end_of_channel(channel, actions),
+            // Nothing waits, so nothing times out.
+            AlignerInput::Announced { .. } | AlignerInput::Tick => {}
         }
     }
 

@@ -7,12 +7,17 @@ use std::{
     sync::Arc,
 };
 
-use super::{Ending, job::Job, on_host};
+use super::{
+    Ending,
+    job::Job,
+    on_host,
+    table::{self, Align},
+};
 use crate::{
+    checkpoint::retention::JobEnd,
     error::{Error, ErrorKind, Result},
     id::CheckpointId,
-    storage::{EntryKind, LocalFileSystem, LogEntry, SharedFileSystem, read_log, read_metadata},
-    time::Timestamp,
+    storage::{EntryKind, LocalFileSystem, LogEntry, SharedFileSystem, current_run, read_log, read_metadata},
 };
 
 /// What `checkpoints` is told.
@@ -71,14 +76,8 @@ async fn jobs_in(file_system: &SharedFileSystem, directory: &Path) -> Result<Vec
 /// The completed checkpoints of a job as lines: id, when, size, where. A damaged one says so instead of when.
 async fn table_of(file_system: &SharedFileSystem, job: &Path) -> Result<String> {
     let log = read_log(file_system, job).await?;
-    let finished = log.iter().any(|entry| matches!(entry, LogEntry::Finished { .. }));
-    let completed: BTreeSet<CheckpointId> = log
-        .iter()
-        .filter_map(|entry| match entry {
-            LogEntry::Completed { checkpoint_id, .. } => Some(*checkpoint_id),
-            LogEntry::Takeover { .. } | LogEntry::Finished { .. } => None,
-        })
-        .collect();
+    let end = current_run(&log).iter().rev().find_map(LogEntry::job_end);
+    let completed: BTreeSet<CheckpointId> = log.iter().filter_map(LogEntry::completed).collect();
     let mut rows = vec![["checkpoint", "triggered", "bytes", "path"].map(str::to_owned)];
     for checkpoint_id in &completed {
         let path = job.join(format!("chk-{checkpoint_id}"));
@@ -91,66 +90,22 @@ async fn table_of(file_system: &SharedFileSystem, job: &Path) -> Result<String> 
             bytes += file_system.length(&path.join(&entry.name)).await.unwrap_or(0);
         }
         let triggered = match read_metadata(file_system, &path).await {
-            Ok(metadata) => utc(metadata.triggered_at),
+            Ok(metadata) => table::utc(metadata.triggered_at),
             Err(error) => format!("({})", error.message()),
         };
         rows.push([checkpoint_id.to_string(), triggered, bytes.to_string(), path.display().to_string()]);
     }
     let name = job.file_name().unwrap_or_default().to_string_lossy();
-    let state = if finished { "finished" } else { "unfinished" };
+    let state = match end {
+        None => "unfinished",
+        Some(JobEnd::Finished) => "finished",
+        Some(JobEnd::Cancelled) => "cancelled",
+        Some(JobEnd::Failed | JobEnd::Suspended) => "failed",
+    };
     let taken = completed.len();
     let kept = rows.len() - 1;
-    Ok(format!("{name}: {state}, {taken} checkpoints completed, {kept} kept\n{}", aligned(&rows)))
-}
-
-fn aligned(rows: &[[String; 4]]) -> String {
-    if rows.len() == 1 {
-        return String::new();
-    }
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let (id, triggered, bytes) = (width(0), width(1), width(2));
-    let line = |[a, b, c, d]: &[String; 4]| format!("  {a:>id$}  {b:<triggered$}  {c:>bytes$}  {d}\n");
-    rows.iter().map(line).collect()
-}
-
-/// A time as `2013-01-01T05:15:00.000Z`.
-fn utc(time: Timestamp) -> String {
-    let (days, millis) = (time.0.div_euclid(86_400_000), time.0.rem_euclid(86_400_000));
-    let (year, month, day) = civil(days);
-    let (hour, minute, second) = (millis / 3_600_000, millis / 60_000 % 60, millis / 1000 % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", millis % 1000)
-}
-
-/// Year, month and day of a day counted from 1970-01-01, in the Gregorian calendar.
-fn civil(days: i64) -> (i64, i64, i64) {
-    // Years begin in March here, so that the leap day is the last of its year; day 0 is 0000-03-01.
-    let days = days + 719_468;
-    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    (era * 400 + year_of_era + i64::from(month <= 2), month, day)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::utc;
-    use crate::time::Timestamp;
-
-    #[test]
-    fn times_are_written_in_the_gregorian_calendar() {
-        let cases = [
-            (0, "1970-01-01T00:00:00.000Z"),
-            (-1, "1969-12-31T23:59:59.999Z"),
-            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
-            (1_357_016_400_123, "2013-01-01T05:00:00.123Z"),
-            (1_709_251_199_000, "2024-02-29T23:59:59.000Z"),
-            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
-        ];
-        for (millis, text) in cases {
-            assert_eq!(utc(Timestamp(millis)), text);
-        }
-    }
+    Ok(format!(
+        "{name}: {state}, {taken} checkpoints completed, {kept} kept\n{}",
+        table::aligned(&rows, [Align::Right, Align::Left, Align::Right, Align::Left])
+    ))
 }

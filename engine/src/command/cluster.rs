@@ -11,14 +11,14 @@ use super::{
     narrator::Narrator,
     on_host,
     program::PipelinePrograms,
-    run::{Start, conclude, prepare},
+    run::{Start, StartArguments, conclude, prepare},
     threads, unless_interrupted,
 };
 use crate::{
     env::Env,
     error::{Error, ErrorKind, Result},
     id::TaskManagerId,
-    runtime::{JobManager, JobManagerSetup, TaskManager, TaskManagerSetup},
+    runtime::{JobManager, JobManagerSetup, TaskManager, TaskManagerSetup, job_client},
     storage::LocalFileSystem,
 };
 
@@ -30,16 +30,15 @@ pub(super) struct JobManagerArguments {
     /// Where task managers reach this process.
     #[arg(long, value_name = "HOST:PORT")]
     address: String,
-    /// Start from this checkpoint (a directory `chk-N`), unless the job has unfinished work of its own.
-    #[arg(short = 's', long = "from", value_name = "PATH")]
-    from: Option<PathBuf>,
+    #[command(flatten)]
+    start: StartArguments,
 }
 
 /// What `taskmanager` is told.
 #[derive(clap::Args)]
 pub(super) struct TaskManagerArguments {
-    /// Where the job manager listens.
-    #[arg(long, value_name = "HOST:PORT")]
+    /// Where the job manager listens; several that stand by for each other are divided by commas.
+    #[arg(long, value_name = "HOST:PORT[,HOST:PORT]…")]
     job_manager: String,
     /// The name of this process, different for each task manager.
     #[arg(long, value_name = "NAME")]
@@ -59,12 +58,14 @@ pub(super) struct TaskManagerArguments {
 const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
 
 pub(super) fn lead(arguments: JobManagerArguments) -> Result<Ending> {
-    let JobManagerArguments { pipeline, address, from } = arguments;
-    let job = Job::read(&pipeline)?;
+    let JobManagerArguments { pipeline, address, start } = arguments;
+    let mut job = Job::read(&pipeline)?;
+    start.set(&mut job);
     on_host(1, |env| async move {
         check_address(&env, &address).await?;
-        let Some(Start { narrator, from }) = prepare(&env, &job, from).await? else { return Ok(Ending::Done) };
+        let Some(Start { narrator, from }) = prepare(&env, &job, start.from).await? else { return Ok(Ending::Done) };
         eprintln!("{}: job manager at {address}, waits for {} slots", job.name(), job.program.graph.slots());
+        let (client, orders) = job_client();
         let leading = JobManager::run(JobManagerSetup {
             name: "jobmanager".into(),
             address,
@@ -74,11 +75,13 @@ pub(super) fn lead(arguments: JobManagerArguments) -> Result<Ending> {
             program_reference: job.pipeline.to_json(),
             config: job.config.clone(),
             restore_from: from,
+            orders,
+            submission: env.entropy(),
             env: env.clone(),
             file_system: Arc::new(LocalFileSystem::new(env.clone())),
             observer: narrator.clone(),
         });
-        conclude(&env, &job, &narrator, leading).await
+        conclude(&env, &job, &narrator, client, leading).await
     })
 }
 
@@ -103,7 +106,7 @@ pub(super) fn serve(arguments: TaskManagerArguments) -> Result<Ending> {
         let error = Error::new(ErrorKind::Configuration, message);
         return Err(error.with_hint("give the address of this machine that they reach"));
     }
-    if !job_manager.contains(':') {
+    if !job_manager.split(',').all(|address| address.contains(':')) {
         let message = format!("--job-manager {job_manager} has no port");
         return Err(Error::new(ErrorKind::Configuration, message).with_hint("give HOST:PORT"));
     }
@@ -117,6 +120,7 @@ pub(super) fn serve(arguments: TaskManagerArguments) -> Result<Ending> {
             data_address,
             env: env.clone(),
             file_system: Arc::new(LocalFileSystem::new(env.clone())),
+            local_disk: Arc::new(LocalFileSystem::new(env.clone())),
             programs: Arc::new(PipelinePrograms::default()),
             observer: narrator.clone(),
             reconnect_pause: RECONNECT_PAUSE,

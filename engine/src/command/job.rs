@@ -7,11 +7,12 @@ use std::{
 };
 
 use crate::{
+    checkpoint::retention::JobEnd,
     config::{CheckpointStorageConfig, JobConfig},
     error::{Error, ErrorKind, Result},
     id::CheckpointId,
     pipeline::{Pipeline, SinkKind, SourceKind},
-    storage::{LogEntry, SharedFileSystem, read_log},
+    storage::{LogEntry, SharedFileSystem, current_run, read_log},
     task::Program,
 };
 
@@ -30,8 +31,8 @@ pub(super) enum Earlier {
     Nothing,
     /// Unfinished work, to go on from this checkpoint.
     Unfinished(CheckpointId),
-    /// The job has ended and everything is committed.
-    Finished,
+    /// The job has ended so.
+    Ended(JobEnd),
 }
 
 impl Job {
@@ -86,18 +87,37 @@ impl Job {
     pub async fn earlier(&self, file_system: &SharedFileSystem) -> Result<Earlier> {
         let Some(directory) = self.directory() else { return Ok(Earlier::Nothing) };
         let log = read_log(file_system, &directory).await?;
-        if log.iter().any(|entry| matches!(entry, LogEntry::Finished { .. })) {
-            return Ok(Earlier::Finished);
+        let run = current_run(&log);
+        if let Some(end) = run.iter().rev().find_map(LogEntry::job_end) {
+            return Ok(Earlier::Ended(end));
         }
-        let completed = log.iter().rev().find_map(|entry| match entry {
-            LogEntry::Completed { checkpoint_id, .. } => Some(*checkpoint_id),
-            LogEntry::Takeover { .. } | LogEntry::Finished { .. } => None,
-        });
+        let completed = run.iter().rev().find_map(LogEntry::completed);
         Ok(completed.map_or(Earlier::Nothing, Earlier::Unfinished))
     }
 
     /// Says that there is nothing to do, and what to do to have it done again.
-    pub fn say_finished(&self) {
+    ///
+    /// # Errors
+    /// If the job has not come to its end: whoever starts it expects it to go on.
+    pub fn say_ended(&self, end: JobEnd) -> Result<()> {
+        let how = match end {
+            JobEnd::Finished => {
+                self.say_finished();
+                return Ok(());
+            }
+            JobEnd::Cancelled => "was cancelled",
+            JobEnd::Failed | JobEnd::Suspended => "has failed for good",
+        };
+        let directory = self.directory().unwrap_or_default();
+        let message = format!("the job {} {how} earlier, and nothing was run", self.name());
+        Err(Error::new(ErrorKind::Configuration, message).with_hint(format!(
+            "to go on from a savepoint, or from a checkpoint that was kept (see `tidegate checkpoints`): --from PATH; to \
+             begin again: move {} away, and the output too, or results are there twice",
+            directory.display()
+        )))
+    }
+
+    fn say_finished(&self) {
         eprintln!("{}: this job has finished already; everything is committed, and nothing was run", self.name());
         let directory = self.directory().unwrap_or_default();
         let outputs = self.pipeline.sinks.iter().filter_map(|sink| match &sink.kind {

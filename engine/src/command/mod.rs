@@ -4,7 +4,7 @@
 //! error goes to standard error. Exit codes: 0 the job finished, 1 it failed, 2 the call or the pipeline is wrong, 130 the
 //! user interrupted it.
 
-use std::{future::Future, pin::pin, process::ExitCode};
+use std::{ffi::OsString, future::Future, pin::pin, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use futures_util::future::{Either, select};
@@ -16,10 +16,12 @@ use crate::{
 
 mod checkpoints;
 mod cluster;
+mod control;
 mod job;
 mod narrator;
 mod program;
 mod run;
+mod table;
 
 pub use program::PipelinePrograms;
 
@@ -46,6 +48,16 @@ enum Command {
     TaskManager(cluster::TaskManagerArguments),
     /// List the completed checkpoints that are kept.
     Checkpoints(checkpoints::CheckpointsArguments),
+    /// List the jobs of a job manager.
+    List(control::ListArguments),
+    /// Take a savepoint of a running job, or delete one.
+    Savepoint(control::SavepointArguments),
+    /// Stop a running job with a savepoint, everything before it committed.
+    Stop(control::StopArguments),
+    /// Cancel a running job.
+    Cancel(control::CancelArguments),
+    /// Take a checkpoint of a running job.
+    Checkpoint(control::CheckpointArguments),
 }
 
 /// How a command ended, other than by an error.
@@ -61,7 +73,7 @@ const INTERRUPTED: u8 = 130;
 
 /// Does what the arguments of the process say.
 pub fn main() -> ExitCode {
-    let call = match Call::try_parse() {
+    let call = match Call::try_parse_from(std::env::args_os().map(as_flink_has_it)) {
         Ok(call) => call,
         Err(refused) => {
             // Help and version are "refused" as well, with exit code 0. Nothing helps if they cannot be printed.
@@ -75,6 +87,11 @@ pub fn main() -> ExitCode {
         Command::JobManager(arguments) => cluster::lead(arguments),
         Command::TaskManager(arguments) => cluster::serve(arguments),
         Command::Checkpoints(arguments) => checkpoints::list(&arguments),
+        Command::List(arguments) => control::list(&arguments),
+        Command::Savepoint(arguments) => control::savepoint(arguments),
+        Command::Stop(arguments) => control::stop(arguments),
+        Command::Cancel(arguments) => control::cancel(arguments),
+        Command::Checkpoint(arguments) => control::checkpoint(&arguments),
     };
     match ended {
         Ok(Ending::Done) => ExitCode::SUCCESS,
@@ -84,6 +101,24 @@ pub fn main() -> ExitCode {
             ExitCode::from(if error.kind() == ErrorKind::Configuration { WRONG_CALL } else { FAILED })
         }
     }
+}
+
+/// Flink's long options with one dash.
+const ONE_DASH: [&str; 5] = ["-type", "-claimMode", "-restoreMode", "-savepointPath", "-allowNonRestoredState"];
+
+/// An option as Flink's users write it is the same with two dashes.
+fn as_flink_has_it(argument: OsString) -> OsString {
+    let one_dash = argument.to_str().is_some_and(|text| {
+        ONE_DASH
+            .iter()
+            .any(|option| text.strip_prefix(option).is_some_and(|rest| rest.is_empty() || rest.starts_with('=')))
+    });
+    if one_dash {
+        let mut two = OsString::from("-");
+        two.push(argument);
+        return two;
+    }
+    argument
 }
 
 /// Diagnostics on standard error: what needs attention, or everything.

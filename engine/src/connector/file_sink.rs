@@ -155,7 +155,11 @@ impl<T: Data> TwoPhaseCommitSink for FileSink<T> {
 
     async fn begin_transaction(&mut self) -> Result<FileTransaction> {
         let context = self.context();
-        let (subtask_index, token) = (context.subtask_index, context.env.entropy());
+        let subtask_index = context.subtask_index;
+        let token = match planted!("transaction_named_by_a_counter_of_the_process") {
+            true => planted::counter_of_the_process(),
+            false => context.env.entropy(),
+        };
         let staged = format!("part-{subtask_index}-{}-{token:016x}", context.attempt);
         let path = self.staging().join(&staged);
         let created = context.file_system.create(&path).await;
@@ -190,6 +194,9 @@ impl<T: Data> TwoPhaseCommitSink for FileSink<T> {
         {
             let synced = writer.file.sync().await;
             synced.map_err(|error| self.failed("sync a file in", &staging, error))?;
+            if planted!("staged_names_not_synced") {
+                return Ok(());
+            }
             let synced = self.context().file_system.sync_directory(&staging).await;
             synced.map_err(|error| self.failed("sync the names in", &staging, error))?;
         }
@@ -210,7 +217,10 @@ impl<T: Data> TwoPhaseCommitSink for FileSink<T> {
         match file_system.rename(&staged, &visible).await {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let exists = file_system.exists(&visible).await;
+                let exists = match planted!("second_commit_of_a_file_fails") {
+                    true => Ok(false),
+                    false => file_system.exists(&visible).await,
+                };
                 if !exists.map_err(|error| self.failed("look for", &visible, error))? {
                     return Err(Error::new(
                         ErrorKind::CorruptState,
@@ -242,13 +252,20 @@ impl<T: Data> TwoPhaseCommitSink for FileSink<T> {
     }
 
     async fn abort_lingering(&mut self) -> Result<()> {
+        if planted!("lingering_transactions_not_aborted") {
+            return Ok(());
+        }
         let context = self.context();
         let staging = self.staging();
         let entries = context.file_system.list(&staging).await.map_err(|error| self.failed("list", &staging, error))?;
         for entry in entries {
             let Some((owner, attempt)) = parse_staged(&entry.name) else { continue };
             // Subtasks that a smaller job no longer has leave theirs to the one that they fall to.
-            let mine = owner % context.parallelism == context.subtask_index;
+            let mine = if planted!("lingering_transactions_of_vanished_subtasks_stay") {
+                owner == context.subtask_index
+            } else {
+                owner % context.parallelism == context.subtask_index
+            };
             // This subtask may itself be a zombie that wakes up here: what a newer attempt staged is not its business.
             let older = attempt < context.attempt || planted!("zombie_sweeps_newer_attempts");
             if mine && older && entry.kind == EntryKind::File {

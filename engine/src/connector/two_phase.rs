@@ -93,8 +93,9 @@ pub trait TwoPhaseCommitSink: Send + 'static {
         self.abort(transaction).await
     }
 
-    /// Drops what earlier attempts of this subtask opened after the restored checkpoint, which no state knows of.
-    /// Comes after recovery, when nothing of this subtask is pending.
+    /// Drops what earlier attempts of this subtask opened after the restored checkpoint, which no state knows of, and of all
+    /// subtasks whose number falls to it modulo the parallelism: a job with fewer subtasks looks after those that vanished.
+    /// Comes after recovery, when nothing of these is pending; other subtasks may still be recovering theirs.
     async fn abort_lingering(&mut self) -> Result<()> {
         Ok(())
     }

@@ -67,7 +67,7 @@ pub struct ByteStream {
 
 /// Accepts connections at an address.
 #[async_trait::async_trait]
-pub trait Listener: Send {
+pub trait Listener: Send + Sync {
     /// The next connection.
     async fn accept(&mut self) -> io::Result<ByteStream>;
     /// The address that peers can connect to, `host:port`.
@@ -112,6 +112,16 @@ impl Env {
     #[cfg(feature = "sim")]
     pub fn simulated(network: std::sync::Arc<dyn sim::Network>) -> Self {
         Self(World::Sim(sim::SimWorld::new(network)))
+    }
+
+    /// The same world for a process that starts now on a machine whose clock is wrong. The host's clock is what it is.
+    #[cfg(feature = "sim")]
+    #[must_use]
+    pub fn with_clock(self, clock: sim::ClockError) -> Self {
+        match self.0 {
+            World::Host(host) => Self(World::Host(host)),
+            World::Sim(sim) => Self(World::Sim(sim.with_clock(clock))),
+        }
     }
 
     /// The time: processing time, deadlines and durations. It never goes back.

@@ -25,22 +25,51 @@ pub trait Network: Send + Sync {
     async fn connect(&self, address: &str) -> io::Result<ByteStream>;
 }
 
+/// What is wrong with the clock of a machine. Like a process on a host, a simulated one reads its machine's clock when it
+/// starts; from then on its time only goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockError {
+    /// Milliseconds by which it is ahead; behind, if negative.
+    pub ahead_ms: i64,
+    /// How fast it goes; 1,000 is right.
+    pub speed_per_mille: u32,
+}
+
+impl Default for ClockError {
+    fn default() -> Self {
+        Self { ahead_ms: 0, speed_per_mille: 1_000 }
+    }
+}
+
 #[derive(Clone)]
 pub(super) struct SimWorld {
     network: Arc<dyn Network>,
+    clock: ClockError,
+    started: Duration,
 }
 
 impl SimWorld {
     pub(super) fn new(network: Arc<dyn Network>) -> Self {
-        Self { network }
+        Self { network, clock: ClockError::default(), started: Duration::ZERO }
+    }
+
+    /// The same world, seen by a process that starts now on a machine whose clock is wrong.
+    pub(super) fn with_clock(self, clock: ClockError) -> Self {
+        Self { clock, started: madsim::time::TimeHandle::current().elapsed(), ..self }
     }
 
     pub(super) fn now(&self) -> Timestamp {
-        Timestamp::from_simulation()
+        let ClockError { ahead_ms, speed_per_mille } = self.clock;
+        let gone = madsim::time::TimeHandle::current().elapsed().saturating_sub(self.started);
+        let shown = if speed_per_mille == 1_000 { gone } else { gone * speed_per_mille / 1_000 };
+        Timestamp(EPOCH_MS.saturating_add(ahead_ms)).saturating_add(self.started + shown)
     }
 
+    /// Waits until so much time has passed on this clock.
     pub(super) async fn sleep(&self, duration: Duration) {
-        madsim::time::sleep(duration).await;
+        let speed_per_mille = self.clock.speed_per_mille.max(1);
+        let real = if speed_per_mille == 1_000 { duration } else { duration.saturating_mul(1_000) / speed_per_mille };
+        madsim::time::sleep(real).await;
     }
 
     pub(super) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> TaskHandle {
@@ -57,13 +86,6 @@ impl SimWorld {
 
     pub(super) fn entropy(&self) -> u64 {
         madsim::rand::random()
-    }
-}
-
-impl Timestamp {
-    /// The simulated time: milliseconds since the start of the run, which stands at [`EPOCH_MS`].
-    fn from_simulation() -> Self {
-        Self(EPOCH_MS).saturating_add(madsim::time::TimeHandle::current().elapsed())
     }
 }
 
@@ -135,6 +157,39 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    struct NoNetwork;
+
+    #[async_trait]
+    impl Network for NoNetwork {
+        async fn listen(&self, _: &str) -> io::Result<Box<dyn Listener>> {
+            Err(io::ErrorKind::AddrNotAvailable.into())
+        }
+
+        async fn connect(&self, _: &str) -> io::Result<ByteStream> {
+            Err(io::ErrorKind::ConnectionRefused.into())
+        }
+    }
+
+    #[test]
+    fn a_slow_clock_that_is_behind_only_goes_on_and_its_pauses_are_longer() {
+        let run = simulate(
+            1,
+            |_| (),
+            || async {
+                madsim::time::sleep(Duration::from_secs(10)).await;
+                let world = SimWorld::new(Arc::new(NoNetwork));
+                let slow = world.clone().with_clock(ClockError { ahead_ms: -4_000, speed_per_mille: 500 });
+                let before = (world.now(), slow.now());
+                slow.sleep(Duration::from_secs(3)).await;
+                (before, (world.now(), slow.now()))
+            },
+        );
+        let ((right, wrong), (right_after, wrong_after)) = run.unwrap();
+        assert_eq!(right.0 - wrong.0, 4_000);
+        assert_eq!(wrong_after.0 - wrong.0, 3_000);
+        assert_eq!(right_after.0 - right.0, 6_000);
+    }
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "which clock is read is what is tested")]

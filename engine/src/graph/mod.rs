@@ -15,6 +15,20 @@ pub enum Distribution {
     AllToAll,
 }
 
+/// Whether a barrier may overtake what lies in the channels of an edge.
+///
+/// What it overtakes is restored into channels of the same meaning. A channel to one certain subtask, or a copy for each,
+/// means nothing with another parallelism: there barriers stay in their turn (Flink
+/// `StreamEdge.supportsUnalignedCheckpoints`). If one edge into a vertex forbids it, all do: its subtasks see one kind of
+/// barrier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Overtaking {
+    /// It may.
+    Allowed,
+    /// It waits for its turn.
+    Forbidden,
+}
+
 /// A chain of operators that runs as one task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vertex {
@@ -39,6 +53,8 @@ pub struct Edge {
     pub to: VertexId,
     /// Which subtasks it connects.
     pub distribution: Distribution,
+    /// Whether barriers may overtake what lies in its channels.
+    pub overtaking: Overtaking,
 }
 
 /// A directed acyclic graph of vertices. Vertex `i` has id `i`; so have edges.
@@ -89,6 +105,15 @@ impl JobGraph {
                 connected.map(|from| ChannelId { edge: edge.id, from, to: subtask.index })
             })
             .collect()
+    }
+
+    /// The subtasks that send to a subtask.
+    pub fn predecessors(&self, subtask: SubtaskId) -> impl Iterator<Item = SubtaskId> {
+        self.inputs(subtask.vertex).flat_map(move |edge| {
+            let senders = 0..self.vertex(edge.from).parallelism;
+            let connected = senders.filter(move |from| self.connects(edge, *from, subtask.index));
+            connected.map(|index| SubtaskId { vertex: edge.from, index })
+        })
     }
 
     /// The channels out of a subtask over one edge, by receiving subtask.
@@ -147,7 +172,8 @@ mod tests {
     fn graph(senders: u32, receivers: u32, distribution: Distribution) -> JobGraph {
         let vertex =
             |id, parallelism| Vertex { id: VertexId(id), name: id.to_string(), parallelism, operators: Vec::new() };
-        let edge = Edge { id: EdgeId(0), from: VertexId(0), to: VertexId(1), distribution };
+        let edge =
+            Edge { id: EdgeId(0), from: VertexId(0), to: VertexId(1), distribution, overtaking: Overtaking::Allowed };
         JobGraph { vertices: vec![vertex(0, senders), vertex(1, receivers)], edges: vec![edge], max_parallelism: 128 }
     }
 

@@ -30,8 +30,11 @@
 //! ]);
 //! ```
 
+mod lease;
+
 use std::{collections::BTreeMap, time::Duration};
 
+pub use self::lease::{Lease, LeaseWatch, Standing};
 use crate::time::Timestamp;
 
 /// What the shell has to do.

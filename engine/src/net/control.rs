@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    checkpoint::{CheckpointBarrier, Ownership},
+    checkpoint::{CheckpointBarrier, Ownership, assignment::Parts},
     config::JobConfig,
+    error::Recoverability,
     id::{Attempt, CheckpointId, Epoch, ExecutionAttempt, OperatorUid, SubtaskId, TaskManagerId},
     state::{KeyGroupRange, StateMeta},
     time::Timestamp,
@@ -33,14 +34,29 @@ pub enum StateHandle {
         /// Everything else: never incremental itself.
         rest: Box<StateHandle>,
     },
+    /// Nowhere: the subtask has finished, and does not run again (Flink `FullyFinishedOperatorState`).
+    Finished,
 }
 
 impl StateHandle {
+    /// Bytes of everything that it refers to.
+    pub fn length_bytes(&self) -> u64 {
+        match self {
+            Self::Inline(bytes) => bytes.len() as u64,
+            Self::File { length_bytes, .. } => *length_bytes,
+            Self::Finished => 0,
+            Self::Incremental { database, rest } => {
+                let files = database.shared.values().chain(database.private.values());
+                files.map(|file| file.length_bytes).sum::<u64>() + rest.length_bytes()
+            }
+        }
+    }
+
     /// The files that other checkpoints may refer to as well.
     pub fn shared_files(&self) -> impl Iterator<Item = &FileHandle> {
         let database = match self {
             Self::Incremental { database, .. } => Some(database),
-            Self::Inline(_) | Self::File { .. } => None,
+            Self::Inline(_) | Self::File { .. } | Self::Finished => None,
         };
         database.into_iter().flat_map(|database| database.shared.values())
     }
@@ -86,10 +102,12 @@ pub struct SubtaskRestore {
     pub directory: String,
     /// Whose it is: to files of the user's checkpoints no other checkpoint refers.
     pub ownership: Ownership,
-    /// Per operator, what this subtask restores.
-    pub operators: BTreeMap<OperatorUid, StateHandle>,
-    /// Per operator with union state, what all its subtasks kept, in their order.
-    pub union: BTreeMap<OperatorUid, Vec<StateHandle>>,
+    /// Per operator, what this subtask reads to restore its share.
+    pub operators: BTreeMap<OperatorUid, Parts<StateHandle>>,
+    /// What was under way at this subtask ([`InFlightState`](super::InFlightState)), if anything was.
+    pub in_flight: Option<StateHandle>,
+    /// Whether the subtask had finished: it only says so again, and takes part in checkpoints with nothing to keep.
+    pub finished: bool,
 }
 
 /// One subtask to run.
@@ -110,6 +128,8 @@ pub struct Deployment {
     pub program: String,
     /// The job's options.
     pub config: JobConfig,
+    /// Number of key groups: that of the restored state, or that of the program.
+    pub max_parallelism: u32,
     /// Where state files of checkpoints go; empty if snapshots travel in acknowledgements.
     pub checkpoint_directory: String,
     /// The subtasks of this task manager.
@@ -167,7 +187,7 @@ pub enum ToTaskManager {
         /// The attempt.
         attempt: Attempt,
     },
-    /// Stop the tasks of this attempt and all before it; answer with [`FromTaskManager::Cancelled`].
+    /// Stop the tasks of this attempt, and what is left of earlier epochs; answer with [`FromTaskManager::Cancelled`].
     Cancel {
         /// The attempt.
         attempt: Attempt,
@@ -196,6 +216,8 @@ pub struct Acknowledgement {
     pub operators: BTreeMap<OperatorUid, StateHandle>,
     /// The operators of which every subtask restores the lists of all.
     pub union: BTreeSet<OperatorUid>,
+    /// Where the data is that was under way ([`InFlightState`](super::InFlightState)), if any was.
+    pub in_flight: Option<StateHandle>,
 }
 
 /// From a task manager.
@@ -225,6 +247,8 @@ pub enum FromTaskManager {
         attempt: Attempt,
         /// Why.
         reason: String,
+        /// Whether a restart may help.
+        recoverability: Recoverability,
     },
     /// A subtask has restored its state and runs.
     Running {
@@ -258,8 +282,10 @@ pub enum FromTaskManager {
         execution: ExecutionAttempt,
         /// Why.
         reason: String,
+        /// Whether a restart may help.
+        recoverability: Recoverability,
     },
-    /// No task of this attempt or an earlier one is left.
+    /// No task of this attempt is left.
     Cancelled {
         /// The attempt.
         attempt: Attempt,

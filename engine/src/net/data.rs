@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     checkpoint::CheckpointBarrier,
+    codec::DecodeError,
     id::{Attempt, ChannelId, CheckpointId},
-    record::{StopMode, StreamElement, WatermarkStatus},
+    record::{BatchDecoder, StopMode, StreamElement, WatermarkStatus},
     time::Timestamp,
 };
 
@@ -39,6 +40,24 @@ impl From<StreamElement> for WireElement {
             StreamElement::EndOfData(mode) => Self::EndOfData(mode),
             StreamElement::EndOfPartition => Self::EndOfPartition,
         }
+    }
+}
+
+impl WireElement {
+    /// The element again; batches are of the type that the decoder reads.
+    ///
+    /// # Errors
+    /// If the bytes of a batch are not of that type.
+    pub fn decode(self, decoder: BatchDecoder) -> Result<StreamElement, DecodeError> {
+        Ok(match self {
+            Self::Batch(bytes) => StreamElement::Batch(decoder(&bytes)?),
+            Self::Watermark(watermark) => StreamElement::Watermark(watermark),
+            Self::Status(status) => StreamElement::Status(status),
+            Self::Barrier(barrier) => StreamElement::Barrier(barrier),
+            Self::CancelMarker(checkpoint_id) => StreamElement::CancelMarker(checkpoint_id),
+            Self::EndOfData(mode) => StreamElement::EndOfData(mode),
+            Self::EndOfPartition => StreamElement::EndOfPartition,
+        })
     }
 }
 

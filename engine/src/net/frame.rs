@@ -4,6 +4,12 @@
 //! | payload length u32 | crc32 u32 | version u8 | kind u8 | payload … |      little-endian
 //! ```
 //! The checksum covers version, kind and payload. A frame that does not check is never acted on: the connection ends.
+//! A message that does not fit into one frame, as one with a record larger than a buffer, goes out in several, one after the
+//! other; the kind of all but the last says that more follows (Flink `SpanningWrapper`).
+
+use crate::planted;
+
+use serde::{Deserialize, Serialize};
 
 /// What the payload is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +18,15 @@ pub enum FrameKind {
     Control,
     /// A message between two tasks.
     Data,
+}
+
+/// A message with its number in its direction of the session, from 0: what the payload of a frame holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Numbered<M> {
+    /// The number.
+    pub number: u64,
+    /// The message.
+    pub message: M,
 }
 
 /// One frame.
@@ -54,20 +69,32 @@ pub enum FrameError {
     },
 }
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const HEADER_BYTES: usize = 10;
 /// The largest payload of a frame.
 pub const MAX_PAYLOAD_BYTES: usize = 256 << 20;
 
-/// The bytes of a frame.
+/// The flag of a kind that says that the message goes on in the next frame.
+const MORE_FOLLOWS: u8 = 0x80;
+
+/// The bytes of a message that fits into a frame.
 pub fn encode_frame(kind: FrameKind, payload: &[u8]) -> Vec<u8> {
-    assert!(payload.len() <= MAX_PAYLOAD_BYTES, "a frame is at most {MAX_PAYLOAD_BYTES} bytes long");
-    let tag = [VERSION, kind_code(kind)];
-    let mut bytes = Vec::with_capacity(HEADER_BYTES + payload.len());
-    bytes.extend_from_slice(&(payload.len() as u32).to_le_bytes());
-    bytes.extend_from_slice(&checksum(tag, payload).to_le_bytes());
-    bytes.extend_from_slice(&tag);
-    bytes.extend_from_slice(payload);
+    encode_frames(kind, payload, MAX_PAYLOAD_BYTES)
+}
+
+/// The bytes of a message, in frames with payloads of at most so many bytes.
+pub fn encode_frames(kind: FrameKind, message: &[u8], payload_bytes_max: usize) -> Vec<u8> {
+    let most = payload_bytes_max.clamp(1, MAX_PAYLOAD_BYTES);
+    let frames = message.len().div_ceil(most).max(1);
+    let mut bytes = Vec::with_capacity(frames * HEADER_BYTES + message.len());
+    for number in 1..=frames {
+        let payload = &message[(number - 1) * most..message.len().min(number * most)];
+        let tag = [VERSION, kind_code(kind) | if number < frames { MORE_FOLLOWS } else { 0 }];
+        bytes.extend_from_slice(&(payload.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(&checksum(tag, payload).to_le_bytes());
+        bytes.extend_from_slice(&tag);
+        bytes.extend_from_slice(payload);
+    }
     bytes
 }
 
@@ -85,7 +112,7 @@ fn checksum(tag: [u8; 2], payload: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// Cuts a byte stream into frames.
+/// Cuts a byte stream into frames, and puts those of one message together: what comes out is a whole message.
 ///
 /// ```
 /// use tidegate::net::{FrameDecoder, FrameKind, encode_frame};
@@ -100,6 +127,8 @@ fn checksum(tag: [u8; 2], payload: &[u8]) -> u32 {
 pub struct FrameDecoder {
     bytes: Vec<u8>,
     start: usize,
+    /// The first frames of a message that goes on.
+    begun: Option<Frame>,
 }
 
 impl FrameDecoder {
@@ -115,11 +144,33 @@ impl FrameDecoder {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The next whole frame, if there is one.
+    /// The next whole message, if there is one.
     ///
     /// # Errors
     /// [`FrameError`] if the stream is damaged; it stays so.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
+        while let Some((frame, more_follows)) = self.next_part()? {
+            let whole = match self.begun.take() {
+                None => frame,
+                Some(begun) if begun.kind != frame.kind => {
+                    return Err(FrameError::Kind { found: kind_code(frame.kind) });
+                }
+                Some(Frame { kind, mut payload }) if !planted!("spanning_record_joined_in_the_wrong_order") => {
+                    payload.extend_from_slice(&frame.payload);
+                    Frame { kind, payload }
+                }
+                Some(begun) => Frame { kind: frame.kind, payload: [frame.payload, begun.payload].concat() },
+            };
+            if !more_follows {
+                return Ok(Some(whole));
+            }
+            self.begun = Some(whole);
+        }
+        Ok(None)
+    }
+
+    /// The next frame, if it is there, and whether its message goes on.
+    fn next_part(&mut self) -> Result<Option<(Frame, bool)>, FrameError> {
         let pending = &self.bytes[self.start..];
         let Some(header) = pending.first_chunk::<HEADER_BYTES>() else { return Ok(None) };
         let [l0, l1, l2, l3, c0, c1, c2, c3, version, kind] = *header;
@@ -136,14 +187,15 @@ impl FrameDecoder {
         if found != expected {
             return Err(FrameError::Checksum { found, expected });
         }
-        let kind = match kind {
+        let more_follows = kind & MORE_FOLLOWS != 0;
+        let kind = match kind & !MORE_FOLLOWS {
             1 => FrameKind::Control,
             2 => FrameKind::Data,
-            found => return Err(FrameError::Kind { found }),
+            _ => return Err(FrameError::Kind { found: kind }),
         };
         let payload = payload.to_vec();
         self.start += HEADER_BYTES + length;
-        Ok(Some(Frame { kind, payload }))
+        Ok(Some((Frame { kind, payload }, more_follows)))
     }
 }
 
@@ -171,6 +223,34 @@ mod tests {
             }
             assert_eq!(decoded, frames);
         }
+    }
+
+    #[test]
+    fn a_message_of_any_length_goes_through_frames_of_any_length() {
+        let messages: Vec<Vec<u8>> = [0, 1, 6, 7, 8, 100].map(|length: u8| (0..length).collect()).to_vec();
+        for most in [1, 2, 7, 99, 100, 101] {
+            let encode = |message: &Vec<u8>| encode_frames(FrameKind::Data, message, most);
+            let bytes: Vec<u8> = messages.iter().flat_map(encode).collect();
+            let mut decoder = FrameDecoder::default();
+            let mut decoded = Vec::new();
+            for part in bytes.chunks(3) {
+                decoder.push(part);
+                while let Some(frame) = decoder.next_frame().unwrap() {
+                    decoded.push(frame.payload);
+                }
+            }
+            assert_eq!(decoded, messages, "in frames of {most} bytes");
+        }
+    }
+
+    #[test]
+    fn a_message_that_changes_its_kind_is_refused() {
+        let mut bytes = encode_frames(FrameKind::Data, b"begun", 3);
+        bytes.truncate(HEADER_BYTES + 3);
+        bytes.extend(encode_frame(FrameKind::Control, b"other"));
+        let mut decoder = FrameDecoder::default();
+        decoder.push(&bytes);
+        assert_eq!(decoder.next_frame(), Err(FrameError::Kind { found: 1 }));
     }
 
     #[test]

@@ -3,10 +3,12 @@
 mod control;
 mod data;
 mod frame;
+mod in_flight;
 
 pub use control::{
     Acknowledgement, DatabaseHandle, Deployment, FileHandle, FromTaskManager, StateHandle, SubtaskRestore,
     TaskDeployment, ToTaskManager,
 };
 pub use data::{DataMessage, WireElement};
-pub use frame::{Frame, FrameDecoder, FrameError, FrameKind, MAX_PAYLOAD_BYTES, encode_frame};
+pub use frame::{Frame, FrameDecoder, FrameError, FrameKind, MAX_PAYLOAD_BYTES, Numbered, encode_frame, encode_frames};
+pub use in_flight::{ChannelState, InFlightState};

@@ -3,7 +3,7 @@
 //! Guarantees: each pair (l, r) of one key with `lower ≤ r.timestamp − l.timestamp ≤ upper`, each of them ahead of the
 //! watermark when it comes, is joined once, at the larger of both timestamps; a record is kept until the watermark says
 //! that no partner of it comes any more, and not longer; a late record, one behind the watermark, goes to the late side
-//! output of its input. One exactly at the watermark is not late, but partners that waited up to there are gone.
+//! output of its input. One exactly at the watermark is not late, but partners that had waited up to there are gone.
 //!
 //! ```text
 //!   a left record at t waits for right records up to t + upper, one at s on the right for left ones up to s − lower:

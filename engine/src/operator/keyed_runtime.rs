@@ -31,6 +31,13 @@ impl<K: Key, Out> ProcessContext<'_, K, Out> {
         ProcessContext { backend: self.backend, timers: self.timers, out: self.out, ..*self }
     }
 
+    /// The same context for a function whose results go elsewhere.
+    pub(crate) fn with_output<'b, Other>(&'b mut self, out: &'b mut Collector<Other>) -> ProcessContext<'b, K, Other> {
+        let Self { backend, timers, out: _, key, timestamp, event_time, processing_time } = self;
+        let (timestamp, event_time, processing_time) = (*timestamp, *event_time, *processing_time);
+        ProcessContext { backend, timers, out, key, timestamp, event_time, processing_time }
+    }
+
     /// The key.
     pub fn key(&self) -> &K {
         self.key

@@ -13,7 +13,7 @@
 //! | `filter` `map` `repeat` | by expressions ([`expression`]) |
 //! | `window` | `key`, `assigner`, `time`, `trigger`, `evictor`, `allowed_lateness`, `late_records`, `bounds`, and one of `aggregate`, `reduce`, `process`: [`WindowOperation`], [`aggregate`] |
 //! | `aggregate` `rolling` | running folds of a key: [`AggregateOperation`], [`RollingOperation`] |
-//! | `process` | `key`, `function`, `value`, `ttl`: [`ProcessFunction`] |
+//! | `process` | `key`, `function`, `value`, `ttl`, `processed_at`, `every_record`: [`ProcessFunction`], [`ProcessOperation`] |
 //! | `buffer` | operator state: [`BufferOperation`] |
 //! | `enrich` `interval_join` `window_join` | two inputs: [`EnrichOperation`], [`IntervalJoinOperation`], [`WindowJoinOperation`] |
 //!

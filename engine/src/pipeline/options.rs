@@ -3,19 +3,27 @@
 //! A key that Flink does not have is an error with the nearest name; so is a value that the engine cannot honour. Nothing
 //! is silently ignored. Defaults are Flink's (2.1).
 
+mod high_availability;
+mod local_recovery;
 mod state_backend;
+#[cfg(test)]
+mod table;
 #[cfg(test)]
 mod tests;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
+use self::local_recovery::{FROM_LOCAL, LOCAL_BACKUP, LOCAL_BACKUP_DIRECTORIES};
 use super::{
     duration::parse_duration,
     model::Pipeline,
     nearest,
     problem::{Place, Problem, Problems},
 };
-use crate::config::{CheckpointConfig, CheckpointStorageConfig, CheckpointingMode, JobConfig, RestartConfig};
+use crate::config::{
+    AfterTasksFinish, CheckpointConfig, CheckpointStorageConfig, CheckpointingMode, ClaimMode, FailoverStrategy,
+    JobConfig, RestartConfig, RetentionPolicy,
+};
 
 /// An option that the engine has.
 struct Known {
@@ -28,14 +36,24 @@ const fn known(key: &'static str, old: &'static [&'static str]) -> Known {
 }
 
 const INTERVAL: &str = "execution.checkpointing.interval";
+const INTERVAL_DURING_BACKLOG: &str = "execution.checkpointing.interval-during-backlog";
 const MODE: &str = "execution.checkpointing.mode";
 const DIRECTORY: &str = "execution.checkpointing.dir";
+const REST_PORT: &str = "rest.port";
+const REST_ADDRESS: &str = "rest.address";
+const RETENTION: &str = "execution.checkpointing.externalized-checkpoint-retention";
+const CLAIM_MODE: &str = "execution.state-recovery.claim-mode";
+const SAVEPOINT_DIRECTORY: &str = "execution.checkpointing.savepoint-dir";
 const STORAGE: &str = "execution.checkpointing.storage";
 const INCREMENTAL: &str = "execution.checkpointing.incremental";
+const CONCURRENT: &str = "execution.checkpointing.max-concurrent-checkpoints";
+const UNALIGNED: &str = "execution.checkpointing.unaligned.enabled";
+const ALIGNED_TIMEOUT: &str = "execution.checkpointing.aligned-checkpoint-timeout";
 const STATE_BACKEND: &str = "state.backend.type";
+const UNCLAIMED: &str = "execution.state-recovery.ignore-unclaimed-state";
 const RESTART: &str = "restart-strategy.type";
 
-const KNOWN: [Known; 35] = [
+const KNOWN: [Known; 52] = [
     known("parallelism.default", &[]),
     known("pipeline.name", &[]),
     known("pipeline.max-parallelism", &[]),
@@ -44,17 +62,27 @@ const KNOWN: [Known; 35] = [
     known(MODE, &[]),
     known("execution.checkpointing.timeout", &[]),
     known("execution.checkpointing.min-pause", &[]),
-    known("execution.checkpointing.max-concurrent-checkpoints", &[]),
+    known(CONCURRENT, &[]),
     known("execution.checkpointing.tolerable-failed-checkpoints", &[]),
+    known(UNALIGNED, &["execution.checkpointing.unaligned"]),
+    known(ALIGNED_TIMEOUT, &["execution.checkpointing.alignment-timeout"]),
+    known("execution.checkpointing.checkpoints-after-tasks-finish", &[]),
     known("execution.checkpointing.num-retained", &["state.checkpoints.num-retained"]),
+    known(RETENTION, &["execution.checkpointing.externalized-checkpoint-retention.mode"]),
+    known(CLAIM_MODE, &["execution.savepoint-restore-mode"]),
+    known(SAVEPOINT_DIRECTORY, &["state.savepoints.dir"]),
     known(DIRECTORY, &["state.checkpoints.dir"]),
     known(STORAGE, &["state.checkpoint-storage"]),
     known(INCREMENTAL, &["state.backend.incremental"]),
     known("execution.checkpointing.data-inline-threshold", &["state.storage.fs.memory-threshold"]),
+    known(LOCAL_BACKUP, &[]),
+    known(LOCAL_BACKUP_DIRECTORIES, &["taskmanager.state.local.root-dirs"]),
+    known(FROM_LOCAL, &["state.backend.local-recovery"]),
     known(STATE_BACKEND, &["state.backend"]),
     known("state.backend.rocksdb.localdir", &[]),
     known("io.tmp.dirs", &["taskmanager.tmp.dirs"]),
     known(RESTART, &["restart-strategy"]),
+    known("jobmanager.execution.failover-strategy", &[]),
     known("restart-strategy.fixed-delay.attempts", &[]),
     known("restart-strategy.fixed-delay.delay", &[]),
     known("restart-strategy.failure-rate.max-failures-per-interval", &[]),
@@ -66,30 +94,26 @@ const KNOWN: [Known; 35] = [
     known("restart-strategy.exponential-delay.reset-backoff-threshold", &[]),
     known("restart-strategy.exponential-delay.jitter-factor", &[]),
     known("restart-strategy.exponential-delay.attempts-before-reset-backoff", &[]),
+    known(REST_PORT, &[]),
+    known(REST_ADDRESS, &[]),
+    known(UNCLAIMED, &["execution.savepoint.ignore-unclaimed-state"]),
     known("heartbeat.interval", &[]),
     known("heartbeat.timeout", &[]),
+    known("high-availability.type", &["high-availability"]),
+    known("high-availability.filesystem.lease-duration", &[]),
+    known("high-availability.filesystem.retry-period", &[]),
     known("taskmanager.network.memory.buffers-per-channel", &[]),
+    known("taskmanager.memory.segment-size", &[]),
     known("tidegate.batch-records", &[]),
     known("tidegate.restore-watermark", &[]),
 ];
 
 /// Options of Flink for which the engine does one thing: values that mean it are accepted, any other is an error.
-const FIXED: [(&str, &[&str], &[&str]); 11] = [
-    ("execution.checkpointing.unaligned.enabled", &[], &["false"]),
-    ("execution.checkpointing.checkpoints-after-tasks-finish", &[], &["true"]),
+const FIXED: [(&str, &[&str], &[&str]); 4] = [
     ("execution.checkpointing.create-subdir", &["state.checkpoints.create-subdir"], &["true"]),
-    (
-        "execution.checkpointing.externalized-checkpoint-retention",
-        &["execution.checkpointing.externalized-checkpoint-retention.mode"],
-        &["NO_EXTERNALIZED_CHECKPOINTS"],
-    ),
     ("execution.checkpointing.file-merging.enabled", &[], &["false"]),
-    ("execution.checkpointing.local-backup.enabled", &[], &["false"]),
-    ("execution.state-recovery.from-local", &["state.backend.local-recovery"], &["false"]),
-    ("execution.state-recovery.ignore-unclaimed-state", &["execution.savepoint.ignore-unclaimed-state"], &["false"]),
     ("state.backend.rocksdb.timer-service.factory", &[], &["HEAP"]),
     ("state.changelog.enabled", &[], &["false"]),
-    ("jobmanager.execution.failover-strategy", &[], &["region", "full"]),
 ];
 
 impl Pipeline {
@@ -181,6 +205,10 @@ impl<'a> Options<'a> {
                         .problems
                         .push(Problem::new(place(key), message).with_hint(format!("only {} is", only.join(" or "))));
                 }
+            } else if key == INTERVAL_DURING_BACKLOG {
+                let problem = Problem::new(place(key), format!("`{key}` has no effect"));
+                let hint = "no source of this engine says that it works off a backlog: leave it out";
+                options.problems.push(problem.with_hint(hint));
             } else {
                 options.problems.push(unknown(key));
             }
@@ -211,17 +239,31 @@ impl<'a> Options<'a> {
         let incremental = self.state_backend(&mut config.state_backend);
         self.checkpoints(&mut config.checkpoints);
         self.incremental(incremental, &config.checkpoints);
+        self.local_recovery(&mut config.local_recovery, &config.checkpoints);
         self.restart(&mut config.restart);
+        let key = "jobmanager.execution.failover-strategy";
+        self.set(key, &mut config.failover_strategy, |text| match text.to_ascii_lowercase().as_str() {
+            "region" => Ok(Some(FailoverStrategy::Region)),
+            "full" => Ok(Some(FailoverStrategy::Full)),
+            _ => Err("region or full"),
+        });
+        self.high_availability(config);
         self.set("pipeline.auto-watermark-interval", &mut config.auto_watermark_interval, duration);
+        self.rest(&mut config.rest_address);
         self.set("heartbeat.interval", &mut config.heartbeat_interval, positive_duration);
         self.set("heartbeat.timeout", &mut config.heartbeat_timeout, positive_duration);
         self.set("taskmanager.network.memory.buffers-per-channel", &mut config.channel_credit, positive);
+        self.set("taskmanager.memory.segment-size", &mut config.buffer_bytes, buffer_size);
         self.set("tidegate.batch-records", &mut config.batch_records, positive);
+        self.set(UNCLAIMED, &mut config.ignore_unclaimed_state, truth);
         self.set("tidegate.restore-watermark", &mut config.restore_watermark, truth);
         for (key, (given, _)) in std::mem::take(&mut self.values) {
             let message = format!("`{given}` has no effect here");
             let hint = match key {
                 _ if key.starts_with("restart-strategy.") => "it belongs to another restart-strategy.type",
+                ALIGNED_TIMEOUT => "it belongs to execution.checkpointing.unaligned.enabled: true",
+                _ if key.starts_with("high-availability.") => "it belongs to high-availability.type: filesystem",
+                LOCAL_BACKUP_DIRECTORIES => "it belongs to execution.checkpointing.local-backup.enabled: true",
                 "state.backend.rocksdb.localdir" | "io.tmp.dirs" => "it belongs to state.backend.type: rocksdb",
                 _ => "see the other options",
             };
@@ -244,19 +286,55 @@ impl<'a> Options<'a> {
             if timeout < MIN_INTERVAL { Err("a duration of at least 10 ms") } else { Ok(timeout) }
         });
         self.set("execution.checkpointing.min-pause", &mut config.min_pause, duration);
-        self.set("execution.checkpointing.max-concurrent-checkpoints", &mut config.max_concurrent, positive);
+        self.set(CONCURRENT, &mut config.max_concurrent, positive);
         self.set("execution.checkpointing.tolerable-failed-checkpoints", &mut config.tolerable_failures, whole);
+        let key = "execution.checkpointing.checkpoints-after-tasks-finish";
+        self.set(key, &mut config.after_tasks_finish, |text| {
+            truth(text).map(|continues| if continues { AfterTasksFinish::Continue } else { AfterTasksFinish::Refuse })
+        });
         self.set("execution.checkpointing.num-retained", &mut config.retained, positive);
         self.set("execution.checkpointing.data-inline-threshold", &mut config.inline_threshold_bytes, inline_threshold);
+        self.set(RETENTION, &mut config.retention, |text| match text.to_ascii_uppercase().as_str() {
+            "NO_EXTERNALIZED_CHECKPOINTS" => Ok(Some(RetentionPolicy::NeverRetain)),
+            "DELETE_ON_CANCELLATION" => Ok(Some(RetentionPolicy::RetainOnFailure)),
+            "RETAIN_ON_CANCELLATION" => Ok(Some(RetentionPolicy::RetainOnCancellation)),
+            _ => Err("NO_EXTERNALIZED_CHECKPOINTS, DELETE_ON_CANCELLATION or RETAIN_ON_CANCELLATION"),
+        });
+        self.set(CLAIM_MODE, &mut config.claim_mode, |text| match text.to_ascii_uppercase().as_str() {
+            "NO_CLAIM" => Ok(ClaimMode::NoClaim),
+            "CLAIM" => Ok(ClaimMode::Claim),
+            "LEGACY" => Ok(ClaimMode::Legacy),
+            _ => Err("NO_CLAIM, CLAIM or LEGACY"),
+        });
+        self.set(SAVEPOINT_DIRECTORY, &mut config.savepoint_directory, |text| directory_of(text).map(Some));
         self.storage(&mut config.storage);
+        let given = self.values.get(UNALIGNED).map(|(given, _)| *given);
+        self.set(UNALIGNED, &mut config.unaligned, truth);
+        if config.unaligned {
+            self.set(ALIGNED_TIMEOUT, &mut config.aligned_timeout, duration);
+        }
+        if let (Some(given), Err(error)) = (given, config.check()) {
+            self.problems.push(Problem::new(place(given), error));
+        }
+    }
+
+    /// The port says that the job manager answers; the address is that of this machine, if not given.
+    fn rest(&mut self, rest: &mut Option<String>) {
+        let (mut address, mut port): (Option<String>, Option<u16>) = (None, None);
+        self.set(REST_ADDRESS, &mut address, |text| {
+            if text.is_empty() || text.contains('/') {
+                Err("a host name or an IP address")
+            } else {
+                Ok(Some(text.into()))
+            }
+        });
+        self.set(REST_PORT, &mut port, |text| text.parse().map(Some).map_err(|_| "a port, from 0 to 65535"));
+        *rest = port.map(|port| format!("{}:{port}", address.as_deref().unwrap_or("localhost")));
     }
 
     fn storage(&mut self, storage: &mut CheckpointStorageConfig) {
         let mut directory: Option<PathBuf> = None;
-        self.set(DIRECTORY, &mut directory, |text| {
-            let path = text.strip_prefix("file://").unwrap_or(text);
-            if path.is_empty() || path.contains("://") { Err("a path or a file:// URI") } else { Ok(Some(path.into())) }
-        });
+        self.set(DIRECTORY, &mut directory, |text| directory_of(text).map(Some));
         if let Some(directory) = directory {
             *storage = CheckpointStorageConfig::FileSystem { directory };
         }
@@ -362,6 +440,11 @@ fn duration(text: &str) -> Result<Duration, Expected> {
     parse_duration(text).map_err(|_| "a whole number and a unit (ms, s, min, h, d), such as 10 min; without unit: ms")
 }
 
+fn directory_of(text: &str) -> Result<PathBuf, Expected> {
+    let path = text.strip_prefix("file://").unwrap_or(text);
+    if path.is_empty() || path.contains("://") { Err("a path or a file:// URI") } else { Ok(path.into()) }
+}
+
 fn positive_duration(text: &str) -> Result<Duration, Expected> {
     duration(text).and_then(|duration| if duration.is_zero() { Err("a duration above zero") } else { Ok(duration) })
 }
@@ -384,17 +467,26 @@ fn number_in(text: &str, least: f64, greatest: f64, expected: Expected) -> Resul
     text.parse().ok().filter(|number| (least..=greatest).contains(number)).ok_or(expected)
 }
 
-/// `20kb`, `1 mb`, `4096`.
 fn inline_threshold(text: &str) -> Result<usize, Expected> {
-    const EXPECTED: Expected = "a size of at most 1 mb, such as 20 kb or 4096";
+    let most = 1024 * 1024;
+    size(text).filter(|bytes| *bytes <= most).ok_or("a size of at most 1 mb, such as 20 kb or 4096")
+}
+
+fn buffer_size(text: &str) -> Result<usize, Expected> {
+    let most = 64 * 1024 * 1024;
+    size(text).filter(|bytes| (1..=most).contains(bytes)).ok_or("a size from 1 byte to 64 mb, such as 32 kb")
+}
+
+/// `20kb`, `1 mb`, `4096`.
+fn size(text: &str) -> Option<usize> {
     let digits_end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, unit) = text.split_at(digits_end);
-    let number: usize = digits.parse().map_err(|_| EXPECTED)?;
+    let number: usize = digits.parse().ok()?;
     let unit_bytes = match unit.trim().to_ascii_lowercase().as_str() {
         "" | "b" | "bytes" => 1,
         "k" | "kb" | "kibibytes" => 1024,
         "m" | "mb" | "mebibytes" => 1024 * 1024,
-        _ => return Err(EXPECTED),
+        _ => return None,
     };
-    number.checked_mul(unit_bytes).filter(|bytes| *bytes <= 1024 * 1024).ok_or(EXPECTED)
+    number.checked_mul(unit_bytes)
 }

@@ -45,7 +45,13 @@ impl Pipeline {
     /// As for [`Pipeline::from_text`].
     pub fn from_json(file_name: &str, text: &str) -> Result<Self> {
         if Case::is_case(text) {
-            return Ok(Case::from_json(file_name, text)?.pipeline);
+            let case = Case::from_json(file_name, text)?;
+            if !case.resumed.is_empty() {
+                let message =
+                    format!("the case `{}` has a savepoint, which a single run does not take", case.pipeline.name);
+                return Err(Error::new(ErrorKind::Configuration, message));
+            }
+            return Ok(case.pipeline);
         }
         let file: PipelineFile = json(file_name, text)?;
         checked(file).map_err(|problems| Document { file_name, text }.locate(&problems, locate::in_json))

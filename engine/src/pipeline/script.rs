@@ -8,6 +8,8 @@
 //!        ──watermark, status of input i──► valve ──► watermark, status        is complete
 //!                                                   control: fail ──────► wait until what was put out has
 //!                                                                          arrived, then fail, once
+//!                                                   control: stop ──────► wait to be stopped with a savepoint; go
+//!                                                                          on behind it when restored from there
 //! ```
 
 use std::{
@@ -34,6 +36,8 @@ use crate::{
 const BEFORE_FAILURE: Duration = Duration::from_secs(5);
 /// How often a step that waits for a checkpoint looks whether it is there.
 const CHECKPOINT_POLL: Duration = Duration::from_millis(10);
+/// A step that waits to be stopped need not look at anything; this is how long it does not.
+const UNTIL_STOPPED: Duration = Duration::from_secs(3600);
 /// The state name under which a player keeps its place.
 const PLACE: &str = "splits";
 
@@ -50,6 +54,7 @@ pub(crate) fn script_source(script: &ScriptSource) -> SourceFactory {
             wait: None,
             snapshot_at: Mutex::new(None),
             complete_at: None,
+            resumed_at: None,
         })
     })
 }
@@ -77,6 +82,8 @@ struct Player {
     snapshot_at: Mutex<Option<u64>>,
     /// Where the last snapshot of a complete checkpoint was taken.
     complete_at: Option<u64>,
+    /// The stop that it was restored from.
+    resumed_at: Option<u64>,
 }
 
 #[async_trait]
@@ -90,6 +97,7 @@ impl ErasedSource for Player {
         })?;
         // A snapshot that was taken at a step is complete, or it would not have been restored.
         self.complete_at = Some(self.place.step);
+        self.resumed_at = self.complete_at;
         if self.script.restored_watermark == RestoredWatermark::Kept {
             self.play_watermarks_again();
         }
@@ -126,6 +134,11 @@ impl ErasedSource for Player {
             ScriptAction::Checkpoint => {
                 if self.complete_at != Some(self.place.step) {
                     return Ok(ReadStatus::NotBefore(now.saturating_add(CHECKPOINT_POLL)));
+                }
+            }
+            ScriptAction::Stop => {
+                if self.resumed_at != Some(self.place.step) {
+                    return Ok(ReadStatus::NotBefore(now.saturating_add(UNTIL_STOPPED)));
                 }
             }
             ScriptAction::Fail => {
@@ -181,7 +194,7 @@ impl Player {
                 ScriptAction::Watermark(time_ms) => self.valve.on_watermark(input, Timestamp(*time_ms), &mut told),
                 ScriptAction::Idle => self.valve.on_status(input, WatermarkStatus::Idle, &mut told),
                 ScriptAction::Active => self.valve.on_status(input, WatermarkStatus::Active, &mut told),
-                ScriptAction::Element { .. } | ScriptAction::Checkpoint | ScriptAction::Fail => {}
+                ScriptAction::Element { .. } | ScriptAction::Checkpoint | ScriptAction::Fail | ScriptAction::Stop => {}
             }
         }
         for output in told {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  sender                                   receiver
-//!    │ Hello{attempt} ───────────────────────► │ belongs to the attempt that runs here? else: closed
+//!    │ Hello{attempt} ───────────────────────► │ belongs to an attempt that runs here? else: closed
 //!    │ Element{channel} ─────────────────────► │ into the receiving subtask's mailbox
 //!    │ ◄────────────────────── Credit{channel} │ when the subtask took the element
 //!    │ Element{channel, EndOfPartition} ─────► │ the sending subtask has finished; this channel needs the connection no more
@@ -16,11 +16,11 @@ use std::{
     sync::Arc,
 };
 
-use super::connection::{MessageReader, write_messages};
+use super::connection::{Frames, MessageReader, write_messages};
 use crate::{
     env::{ByteStream, Env, TaskHandle, channel::mpsc},
     id::{Attempt, ChannelId},
-    net::{DataMessage, FrameKind, WireElement},
+    net::{DataMessage, FrameKind},
     record::{BatchDecoder, StreamElement},
     task::{CreditReturn, ElementWriter, Mailbox, PostError, TaskEvent},
 };
@@ -42,24 +42,42 @@ pub(super) struct Sender {
 
 /// The channels of one attempt that cross the network, at their ends here.
 pub(super) struct AttemptChannels {
-    pub attempt: Attempt,
     pub receivers: BTreeMap<ChannelId, Receiver>,
-    /// How many messages may be under way on a connection, at most.
-    pub queue: usize,
+    /// The queues of its connections.
+    pub limits: ConnectionLimits,
 }
 
-/// Serves a connection that a sender opened. `None` if it does not belong to the attempt.
-pub(super) async fn serve(env: Env, stream: ByteStream, channels: Option<Arc<AttemptChannels>>) {
-    let mut reader = MessageReader::new(stream.reader, FrameKind::Data);
-    let Some(channels) = channels else { return };
-    match reader.next::<DataMessage>().await {
-        Ok(DataMessage::Hello { attempt }) if attempt == channels.attempt => {}
-        Ok(DataMessage::Hello { .. } | DataMessage::Element { .. } | DataMessage::Credit { .. }) | Err(_) => return,
+/// What a data connection holds at most.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ConnectionLimits {
+    /// Messages under way.
+    pub queue: usize,
+    /// Bytes in a frame.
+    pub buffer_bytes: usize,
+}
+
+impl ConnectionLimits {
+    fn frames(self) -> Frames {
+        Frames { kind: FrameKind::Data, bytes_max: self.buffer_bytes }
     }
-    let (credits, queue) = mpsc::channel(channels.queue);
+}
+
+/// Serves a connection that a sender opened, unless it belongs to none of the attempts that run here.
+pub(super) async fn serve(env: Env, stream: ByteStream, running: BTreeMap<Attempt, Arc<AttemptChannels>>) {
+    let mut reader = MessageReader::new(stream.reader, FrameKind::Data);
+    if running.is_empty() {
+        return;
+    }
+    let attempt = match reader.next::<DataMessage>().await {
+        Ok(DataMessage::Hello { attempt }) => attempt,
+        Ok(DataMessage::Element { .. } | DataMessage::Credit { .. }) | Err(_) => return,
+    };
+    let Some(channels) = running.get(&attempt) else { return };
+    let (credits, queue) = mpsc::channel(channels.limits.queue);
+    let frames = channels.limits.frames();
     env.spawn(async move {
         // The reading side notices when the connection is gone.
-        let _ = write_messages(stream.writer, FrameKind::Data, queue).await;
+        let _ = write_messages(stream.writer, frames, queue).await;
     });
     let mut seen: BTreeMap<ChannelId, (Receiver, Progress)> = BTreeMap::new();
     let reason = loop {
@@ -80,9 +98,9 @@ pub(super) async fn serve(env: Env, stream: ByteStream, channels: Option<Arc<Att
                 &mut first.insert((receiver.clone(), Progress::Data)).1
             }
         };
-        let element = match into_element(element, receiver.decoder) {
+        let element = match element.decode(receiver.decoder) {
             Ok(element) => element,
-            Err(reason) => break reason,
+            Err(error) => break error.to_string(),
         };
         progress.advance(&element);
         match receiver.mailbox.post(TaskEvent::Element { channel: receiver.channel, element }) {
@@ -124,30 +142,18 @@ impl Progress {
     }
 }
 
-fn into_element(element: WireElement, decode: BatchDecoder) -> Result<StreamElement, String> {
-    Ok(match element {
-        WireElement::Batch(bytes) => StreamElement::Batch(decode(&bytes).map_err(|error| error.to_string())?),
-        WireElement::Watermark(watermark) => StreamElement::Watermark(watermark),
-        WireElement::Status(status) => StreamElement::Status(status),
-        WireElement::Barrier(barrier) => StreamElement::Barrier(barrier),
-        WireElement::CancelMarker(checkpoint_id) => StreamElement::CancelMarker(checkpoint_id),
-        WireElement::EndOfData(mode) => StreamElement::EndOfData(mode),
-        WireElement::EndOfPartition => StreamElement::EndOfPartition,
-    })
-}
-
 /// Connects to the task manager at `address` for the senders here, and keeps the connection until it ends.
 pub(super) fn open(
     env: &Env,
     address: String,
     attempt: Attempt,
     senders: BTreeMap<ChannelId, Sender>,
-    queue: usize,
+    limits: ConnectionLimits,
 ) -> TaskHandle {
     let own_env = env.clone();
     env.spawn(async move {
         let reason = match own_env.connect(&address).await {
-            Ok(stream) => run_sender(&own_env, stream, attempt, &senders, queue).await,
+            Ok(stream) => run_sender(&own_env, stream, attempt, &senders, limits).await,
             Err(error) => format!("cannot connect to {address}: {error}"),
         };
         for sender in senders.into_values() {
@@ -161,11 +167,11 @@ async fn run_sender(
     stream: ByteStream,
     attempt: Attempt,
     senders: &BTreeMap<ChannelId, Sender>,
-    queue: usize,
+    limits: ConnectionLimits,
 ) -> String {
-    let (connection, outgoing) = mpsc::channel(queue);
+    let (connection, outgoing) = mpsc::channel(limits.queue);
     env.spawn(async move {
-        let _ = write_messages(stream.writer, FrameKind::Data, outgoing).await;
+        let _ = write_messages(stream.writer, limits.frames(), outgoing).await;
     });
     if connection.try_send(DataMessage::Hello { attempt }).is_err() {
         return "the connection ended at once".into();

@@ -1,8 +1,11 @@
 //! A job manager and task managers in one process, over loopback TCP: the same code as in separate processes.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
 
-use super::{JobManager, JobManagerSetup, JobSummary, SingleProgram, TaskManager, TaskManagerSetup};
+use super::{
+    JobClient, JobManager, JobManagerSetup, JobSummary, Orders, SingleProgram, TaskManager, TaskManagerSetup,
+    job_client,
+};
 use crate::{
     config::JobConfig,
     env::Env,
@@ -39,6 +42,23 @@ impl LocalCluster {
     /// # Errors
     /// What ended the job, other than its success.
     pub async fn run(self, env: &Env, program: Arc<Program>) -> Result<JobSummary> {
+        let (_, orders) = job_client();
+        self.run_with(env, program, orders).await
+    }
+
+    /// Starts the program: a client that asks and orders, and the end of the job, which has to be awaited for anything to
+    /// happen.
+    pub fn submit(
+        self,
+        env: &Env,
+        program: Arc<Program>,
+    ) -> (JobClient, impl Future<Output = Result<JobSummary>> + Send + use<>) {
+        let (client, orders) = job_client();
+        let env = env.clone();
+        (client, async move { self.run_with(&env, program, orders).await })
+    }
+
+    async fn run_with(self, env: &Env, program: Arc<Program>, orders: Orders) -> Result<JobSummary> {
         let listener = env.listen("127.0.0.1:0").await.map_err(|error| {
             Error::new(ErrorKind::Unavailable, "no free port on the loopback interface").with_source(error)
         })?;
@@ -53,6 +73,7 @@ impl LocalCluster {
                 data_address: "127.0.0.1:0".into(),
                 env: env.clone(),
                 file_system: file_system.clone(),
+                local_disk: file_system.clone(),
                 programs: Arc::new(SingleProgram(program.clone())),
                 observer: self.observer.clone(),
                 reconnect_pause: Duration::from_millis(50),
@@ -72,6 +93,8 @@ impl LocalCluster {
             program_reference: String::new(),
             config: self.config,
             restore_from: self.restore_from,
+            orders,
+            submission: env.entropy(),
             env: env.clone(),
             file_system,
             observer: self.observer,

@@ -8,24 +8,33 @@
 //! ```
 //! One actor with one mailbox; the tasks have theirs. It obeys only the newest epoch that it has seen (Flink `TaskExecutor`).
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{
-    connection::{MessageReader, write_messages},
-    exchange::{self, AttemptChannels, Receiver, Sender},
+    connection::{Frames, MessageReader, write_messages},
+    exchange::{self, AttemptChannels, ConnectionLimits, Receiver, Sender},
     program_source::ProgramSource,
 };
 use crate::{
     env::{ByteStream, Env, TaskHandle, channel::mpsc},
     error::{Error, ErrorKind, Result},
     event::{Moment, Observer, Reporter, Step, Subject},
-    id::{Attempt, ChannelId, Epoch, ExecutionAttempt, SubtaskId, TaskManagerId},
-    net::{Deployment, FrameKind, FromTaskManager, ToTaskManager},
+    id::{Attempt, ChannelId, CheckpointId, Epoch, ExecutionAttempt, SubtaskId, TaskManagerId},
+    net::{Deployment, FrameKind, FromTaskManager, TaskDeployment, ToTaskManager},
+    planted,
     state::KeyGroups,
     storage::SharedFileSystem,
     task::{
-        CreditReturn, ElementWriter, Mailbox, Program, SubtaskSetup, TaskEnd, TaskEvent, TaskReport, mailbox,
-        output::Outputs, partitioner::PartitionerContext, run_subtask,
+        CreditReturn, ElementWriter, LocalStateStores, Mailbox, Program, SubtaskSetup, TaskEnd, TaskEvent, TaskReport,
+        mailbox,
+        output::{EdgeChannels, OVERDRAFT, Outputs},
+        partitioner::PartitionerContext,
+        run_subtask,
     },
     time::{AlignmentReport, Timestamp},
 };
@@ -36,14 +45,16 @@ pub struct TaskManagerSetup {
     pub id: TaskManagerId,
     /// How many slots it has.
     pub slots: u32,
-    /// Where the job manager listens, `host:port`.
+    /// Where the job manager listens, `host:port`; several that stand by for each other are divided by commas.
     pub job_manager_address: String,
     /// Where to receive data, `host:port`; port 0 takes a free one.
     pub data_address: String,
     /// The world.
     pub env: Env,
-    /// Files.
+    /// Files that all processes reach.
     pub file_system: SharedFileSystem,
+    /// Files on this machine's own disk: copies of state.
+    pub local_disk: SharedFileSystem,
     /// Code of the jobs.
     pub programs: Arc<dyn ProgramSource>,
     /// Who watches.
@@ -58,7 +69,10 @@ pub struct TaskManager {
     reporter: Reporter,
     data_address: String,
     highest_epoch: Epoch,
-    job: Option<RunningJob>,
+    /// What runs here, by attempt: each is a region's.
+    attempts: BTreeMap<Attempt, RunningAttempt>,
+    /// The copies of the job's state here, of whatever attempt.
+    local_state: Option<LocalStateStores>,
     reports: mpsc::Sender<TaskReport>,
     incoming: mpsc::Sender<TaskManagerEvent>,
 }
@@ -70,8 +84,9 @@ enum TaskManagerEvent {
 }
 
 /// The tasks of one attempt.
-struct RunningJob {
-    attempt: Attempt,
+struct RunningAttempt {
+    /// Whose order it is.
+    epoch: Epoch,
     program: Arc<Program>,
     deployment: Deployment,
     tasks: BTreeMap<SubtaskId, Mailbox>,
@@ -83,7 +98,11 @@ struct RunningJob {
 
 /// How a session with a job manager ended.
 enum SessionEnd {
+    /// The job manager dismisses this task manager.
     Shutdown,
+    /// The connection has ended.
+    Closed,
+    /// Nothing is heard any more, or nothing that counts.
     Lost,
 }
 
@@ -120,18 +139,29 @@ impl TaskManager {
         });
         let subject = Subject::node(setup.id.0.as_str());
         let reporter = Reporter::new(subject, Attempt::default(), setup.observer.clone());
+        let (highest_epoch, attempts) = (Epoch::default(), BTreeMap::new());
         let mut this =
-            Self { setup, reporter, data_address, highest_epoch: Epoch::default(), job: None, reports, incoming };
+            Self { setup, reporter, data_address, highest_epoch, attempts, local_state: None, reports, incoming };
         let mut session_number = 0;
         loop {
             session_number += 1;
-            if let Some(session) = this.connect(session_number).await
-                && let SessionEnd::Shutdown = this.serve(session, &mut events, &mut task_reports).await
-            {
-                this.cancel_all(&mut task_reports).await;
-                return Ok(());
+            if let Some(session) = this.connect(session_number).await {
+                match this.serve(session, &mut events, &mut task_reports).await {
+                    SessionEnd::Shutdown => {
+                        this.cancel_all(&mut task_reports).await;
+                        return Ok(());
+                    }
+                    SessionEnd::Closed if planted!("closed_session_taken_for_the_end_of_the_job") => {
+                        let attempts: Vec<Attempt> = this.attempts.keys().copied().collect();
+                        let all_is_complete = || TaskEvent::NotifyComplete(CheckpointId(u64::MAX));
+                        attempts.into_iter().for_each(|attempt| this.post_to_all(attempt, all_is_complete));
+                    }
+                    SessionEnd::Closed | SessionEnd::Lost => {}
+                }
             }
-            this.cancel_all(&mut task_reports).await;
+            if !planted!("tasks_survive_their_job_manager") {
+                this.cancel_all(&mut task_reports).await;
+            }
             this.setup.env.sleep(this.setup.reconnect_pause).await;
         }
     }
@@ -139,7 +169,10 @@ impl TaskManager {
     async fn connect(&mut self, number: u64) -> Option<Session> {
         let env = &self.setup.env;
         let deadline = env.now().saturating_add(CONNECT_TIMEOUT);
-        let stream = match env.until(Some(deadline), env.connect(&self.setup.job_manager_address)).await {
+        // After each session the next one in turn: which of them leads is known to none but themselves.
+        let addresses: Vec<&str> = self.setup.job_manager_address.split(',').map(str::trim).collect();
+        let address = addresses[number as usize % addresses.len()];
+        let stream = match env.until(Some(deadline), env.connect(address)).await {
             Some(Ok(stream)) => stream,
             Some(Err(error)) => {
                 tracing::debug!(%error, "job manager not reachable");
@@ -150,7 +183,7 @@ impl TaskManager {
         let (outgoing, queue) = mpsc::channel(MAILBOX);
         env.spawn(async move {
             // The reading side notices when the connection is gone.
-            let _ = write_messages(stream.writer, FrameKind::Control, queue).await;
+            let _ = write_messages(stream.writer, Frames::CONTROL, queue).await;
         });
         let incoming = self.incoming.clone();
         let mut reader = MessageReader::new(stream.reader, FrameKind::Control);
@@ -212,12 +245,12 @@ impl TaskManager {
             }
             TaskManagerEvent::JobManagerLost { session: from, reason } if from == session.number => {
                 tracing::info!(reason, "job manager lost");
-                Some(SessionEnd::Lost)
+                Some(SessionEnd::Closed)
             }
             TaskManagerEvent::FromJobManager { .. } | TaskManagerEvent::JobManagerLost { .. } => None,
             TaskManagerEvent::DataConnection(stream) => {
-                let channels = self.job.as_ref().map(|job| job.channels.clone());
-                self.setup.env.spawn(exchange::serve(self.setup.env.clone(), stream, channels));
+                let channels = self.attempts.iter().map(|(attempt, running)| (*attempt, running.channels.clone()));
+                self.setup.env.spawn(exchange::serve(self.setup.env.clone(), stream, channels.collect()));
                 None
             }
         }
@@ -241,7 +274,11 @@ impl TaskManager {
                 let attempt = deployment.attempt;
                 let answer = match self.deploy(*deployment) {
                     Ok(()) => FromTaskManager::Deployed { attempt },
-                    Err(error) => FromTaskManager::DeploymentFailed { attempt, reason: error.to_string() },
+                    Err(error) => FromTaskManager::DeploymentFailed {
+                        attempt,
+                        reason: error.to_string(),
+                        recoverability: error.kind().recoverability(),
+                    },
                 };
                 send(session, answer);
             }
@@ -259,33 +296,41 @@ impl TaskManager {
             }
             ToTaskManager::Finish { attempt } => self.post_to_all(attempt, || TaskEvent::Finish),
             ToTaskManager::Cancel { attempt } => {
-                self.cancel(attempt);
-                if self.job.is_none() {
+                let leftover = self.attempts.iter().filter(|(_, running)| running.epoch < self.highest_epoch);
+                let leftover: Vec<Attempt> = leftover.map(|(attempt, _)| *attempt).collect();
+                leftover.iter().chain([&attempt]).for_each(|attempt| self.cancel(*attempt));
+                if planted!("tasks_of_other_regions_are_stopped_as_well") {
+                    let others: Vec<Attempt> = self.attempts.keys().copied().collect();
+                    others.into_iter().for_each(|other| self.cancel(other));
+                }
+                if self.attempts.keys().all(|running| *running != attempt && !leftover.contains(running)) {
                     send(session, FromTaskManager::Cancelled { attempt });
                 }
             }
             ToTaskManager::AlignWatermark { attempt, task, others } => {
                 self.post(attempt, task, TaskEvent::AlignWatermark(others));
             }
-            ToTaskManager::Shutdown => return Some(SessionEnd::Shutdown),
+            ToTaskManager::Shutdown => {
+                // Before the job manager sees this task manager go: the process may end then.
+                if let Some(local_state) = self.local_state.take() {
+                    local_state.remove().await;
+                }
+                return Some(SessionEnd::Shutdown);
+            }
         }
         None
     }
 
     fn post(&self, attempt: Attempt, subtask: SubtaskId, event: TaskEvent) {
         // A subtask that takes no events is ending; its end is reported.
-        if let Some(job) = self.job.as_ref().filter(|job| job.attempt == attempt)
-            && let Some(mailbox) = job.tasks.get(&subtask)
-        {
+        if let Some(mailbox) = self.attempts.get(&attempt).and_then(|running| running.tasks.get(&subtask)) {
             let _ = mailbox.post(event);
         }
     }
 
     fn post_to_all(&self, attempt: Attempt, event: impl Fn() -> TaskEvent) {
-        if let Some(job) = self.job.as_ref().filter(|job| job.attempt == attempt) {
-            for mailbox in job.tasks.values() {
-                let _ = mailbox.post(event());
-            }
+        for mailbox in self.attempts.get(&attempt).into_iter().flat_map(|running| running.tasks.values()) {
+            let _ = mailbox.post(event());
         }
     }
 
@@ -304,9 +349,10 @@ impl TaskManager {
                 let cancelled = self.task_ended(execution);
                 match end {
                     TaskEnd::Finished => send(session, FromTaskManager::Finished { execution }),
-                    TaskEnd::Failed(reason) => {
+                    TaskEnd::Failed { reason, recoverability } => {
                         tracing::info!(%execution, %reason, "subtask failed");
-                        send(session, FromTaskManager::Failed { execution, reason: reason.to_string() });
+                        let reason = reason.to_string();
+                        send(session, FromTaskManager::Failed { execution, reason, recoverability });
                     }
                     TaskEnd::Cancelled => {}
                 }
@@ -321,39 +367,40 @@ impl TaskManager {
 
     /// Forgets a subtask that ended; the attempt, if it was the last one of a cancelled attempt.
     fn task_ended(&mut self, execution: ExecutionAttempt) -> Option<Attempt> {
-        let job = self.job.as_mut().filter(|job| job.attempt == execution.attempt)?;
-        job.tasks.remove(&execution.subtask);
-        if !job.tasks.is_empty() || !job.cancel_requested {
+        let running = self.attempts.get_mut(&execution.attempt)?;
+        running.tasks.remove(&execution.subtask);
+        if !running.tasks.is_empty() || !running.cancel_requested {
             return None;
         }
-        self.drop_job();
+        self.drop_attempt(execution.attempt);
         Some(execution.attempt)
     }
 
-    fn drop_job(&mut self) {
-        if let Some(job) = self.job.take() {
-            job.connections.iter().for_each(TaskHandle::abort);
+    fn drop_attempt(&mut self, attempt: Attempt) {
+        if let Some(running) = self.attempts.remove(&attempt) {
+            running.connections.iter().for_each(TaskHandle::abort);
         }
     }
 
     fn cancel(&mut self, attempt: Attempt) {
-        let Some(job) = self.job.as_mut().filter(|job| job.attempt <= attempt) else { return };
-        job.cancel_requested = true;
-        for setup in job.waiting.drain(..) {
-            job.tasks.remove(&setup.execution.subtask);
+        let Some(running) = self.attempts.get_mut(&attempt) else { return };
+        running.cancel_requested = true;
+        for setup in running.waiting.drain(..) {
+            running.tasks.remove(&setup.execution.subtask);
         }
-        for mailbox in job.tasks.values() {
+        for mailbox in running.tasks.values() {
             let _ = mailbox.post(TaskEvent::Cancel);
         }
-        if job.tasks.is_empty() {
-            self.drop_job();
+        if running.tasks.is_empty() {
+            self.drop_attempt(attempt);
         }
     }
 
     /// Cancels everything and waits until nothing runs: the next job manager finds a clean task manager.
     async fn cancel_all(&mut self, task_reports: &mut mpsc::Receiver<TaskReport>) {
-        self.cancel(Attempt(u64::MAX));
-        while self.job.is_some() {
+        let attempts: Vec<Attempt> = self.attempts.keys().copied().collect();
+        attempts.into_iter().for_each(|attempt| self.cancel(attempt));
+        while !self.attempts.is_empty() {
             match task_reports.recv().await {
                 Some(TaskReport::Ended { execution, .. }) => {
                     self.task_ended(execution);
@@ -365,11 +412,28 @@ impl TaskManager {
     }
 
     fn deploy(&mut self, deployment: Deployment) -> Result<()> {
-        if self.job.is_some() {
+        // Tasks of a region that did not fail run on beside those of one that starts again.
+        let is_in_the_way = |running: &RunningAttempt| {
+            let mut tasks = running.deployment.tasks.iter();
+            running.epoch < self.highest_epoch
+                || tasks.any(|task| deployment.tasks.iter().any(|new| new.subtask == task.subtask))
+        };
+        if self.attempts.values().any(is_in_the_way) {
             return Err(Error::new(ErrorKind::Unavailable, "tasks of an earlier attempt still run here"));
         }
         let program = self.setup.programs.program(&deployment.program)?;
         let wiring = Wiring { program: &program, deployment: &deployment, own: &self.setup.id, env: &self.setup.env };
+        let local_state = LocalStateStores::of_job(
+            &deployment.config.local_recovery,
+            self.setup.local_disk.clone(),
+            &self.setup.id,
+            Path::new(&deployment.checkpoint_directory),
+        );
+        // What attempts before this one still write is told of the end of the job as well.
+        match (&self.local_state, &local_state) {
+            (Some(before), Some(now)) if before.is_of_the_job_of(now) => {}
+            _ => self.local_state = local_state,
+        }
         let mut tasks = BTreeMap::new();
         let mut waiting = Vec::new();
         for task in &deployment.tasks {
@@ -381,10 +445,12 @@ impl TaskManager {
                 program: program.clone(),
                 config: deployment.config.clone(),
                 restore: task.restore.clone(),
+                max_parallelism: deployment.max_parallelism,
                 checkpoint_directory: (!deployment.checkpoint_directory.is_empty())
                     .then(|| PathBuf::from(&deployment.checkpoint_directory)),
                 env: self.setup.env.clone(),
                 file_system: self.setup.file_system.clone(),
+                local_state: self.local_state.clone(),
                 reporter: self.reporter.subtask(name, deployment.attempt),
                 mailbox: events,
                 outputs,
@@ -393,30 +459,32 @@ impl TaskManager {
         }
         let receivers = wiring.receivers(&tasks);
         wiring.connect_local(&tasks);
-        let queue = wiring.connection_queue();
-        self.job = Some(RunningJob {
-            attempt: deployment.attempt,
-            channels: Arc::new(AttemptChannels { attempt: deployment.attempt, receivers, queue }),
+        let limits = wiring.connection_limits();
+        let attempt = deployment.attempt;
+        let running = RunningAttempt {
+            epoch: self.highest_epoch,
+            channels: Arc::new(AttemptChannels { receivers, limits }),
             program,
             deployment,
             tasks,
             waiting,
             connections: Vec::new(),
             cancel_requested: false,
-        });
+        };
+        self.attempts.insert(attempt, running);
         Ok(())
     }
 
     fn start(&mut self, attempt: Attempt) {
-        let Some(job) = self.job.as_mut().filter(|job| job.attempt == attempt) else { return };
-        let wiring =
-            Wiring { program: &job.program, deployment: &job.deployment, own: &self.setup.id, env: &self.setup.env };
-        let queue = wiring.connection_queue();
-        for (peer, senders) in wiring.senders(&job.tasks) {
-            let address = job.deployment.data_addresses[&peer].clone();
-            job.connections.push(exchange::open(&self.setup.env, address, attempt, senders, queue));
+        let Some(running) = self.attempts.get_mut(&attempt) else { return };
+        let (program, deployment) = (&running.program, &running.deployment);
+        let wiring = Wiring { program, deployment, own: &self.setup.id, env: &self.setup.env };
+        let limits = wiring.connection_limits();
+        for (peer, senders) in wiring.senders(&running.tasks) {
+            let address = running.deployment.data_addresses[&peer].clone();
+            running.connections.push(exchange::open(&self.setup.env, address, attempt, senders, limits));
         }
-        for setup in job.waiting.drain(..) {
+        for setup in running.waiting.drain(..) {
             self.setup.env.spawn(run_subtask(setup));
         }
     }
@@ -466,8 +534,18 @@ impl Wiring<'_> {
     }
 
     fn key_groups(&self) -> KeyGroups {
-        KeyGroups::new(self.program.graph.max_parallelism)
-            .expect("the graph was built with a valid number of key groups")
+        if planted!("records_go_by_other_key_groups_after_rescale") && self.is_rescaled() {
+            return KeyGroups::default_for(self.program.graph.slots());
+        }
+        KeyGroups::new(self.deployment.max_parallelism).expect("the job manager has checked the number of key groups")
+    }
+
+    /// Whether it was restored with another parallelism.
+    fn is_rescaled(&self) -> bool {
+        let parallelism = |task: &TaskDeployment| self.program.graph.vertex(task.subtask.vertex).parallelism;
+        let rescaled =
+            |task: &TaskDeployment| task.restore.operators.values().any(|it| it.parallelism != parallelism(task));
+        self.deployment.tasks.iter().any(rescaled)
     }
 
     fn is_local(&self, subtask: SubtaskId) -> bool {
@@ -490,7 +568,8 @@ impl Wiring<'_> {
             let context =
                 PartitionerContext { channels, key_groups: self.key_groups(), entropy: &|| self.env.entropy() };
             let partitioner = (code.partitioner)(context);
-            outputs.add_edge(code.output.clone(), partitioner, channels, self.credit() as u32);
+            let (credit, overtaking) = (self.credit() as u32, edge.overtaking);
+            outputs.add_edge(code.output.clone(), partitioner, EdgeChannels { count: channels, credit, overtaking });
             output_count += channels;
         }
         let (mailbox, events) = mailbox(graph.input_channels(subtask).len() + output_count, self.credit());
@@ -551,9 +630,10 @@ impl Wiring<'_> {
     }
 
     /// Room for everything that credit allows on one connection, the end of each channel, and the greeting.
-    fn connection_queue(&self) -> usize {
+    fn connection_limits(&self) -> ConnectionLimits {
         let channels: usize = self.local_tasks().map(|task| self.outputs_of(task).len()).sum::<usize>()
             + self.local_tasks().map(|task| self.program.graph.input_channels(task).len()).sum::<usize>();
-        channels * (self.credit() + 2) + 16
+        let queue = channels * (self.credit() + OVERDRAFT + 2) + 16;
+        ConnectionLimits { queue, buffer_bytes: self.deployment.config.buffer_bytes }
     }
 }

@@ -12,7 +12,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::CheckpointId;
+use crate::{id::CheckpointId, planted};
 
 /// What a sink subtask keeps in a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,7 +82,8 @@ impl<T: Clone> TransactionLedger<T> {
 
     /// A checkpoint is complete: takes out all transactions up to it, oldest first. They must be committed.
     pub fn completed(&mut self, checkpoint_id: CheckpointId) -> Vec<(CheckpointId, T)> {
-        let later = self.pending.partition_point(|(id, _)| *id <= checkpoint_id);
+        let all = planted!("notice_commits_whatever_is_pending");
+        let later = self.pending.partition_point(|(id, _)| all || *id <= checkpoint_id);
         self.pending.drain(..later).collect()
     }
 

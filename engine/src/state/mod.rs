@@ -3,6 +3,7 @@
 //! What is here is rules, values, and the table that state and timers on the heap lie in; where state lives is the
 //! business of [`crate::backend`].
 
+mod assignment;
 mod cow_table;
 mod descriptor;
 mod evolution;
@@ -12,10 +13,13 @@ mod key;
 mod key_group;
 mod key_selector;
 pub mod redistribution;
+mod slab;
+mod slot_index;
 mod snapshot;
 mod table_snapshot;
 mod time_to_live;
 
+pub use assignment::{Contradiction, OldSubtasks};
 pub use cow_table::{CowTable, Slot};
 pub use descriptor::{
     AggregatingStateDescriptor, DescriptorError, ListStateDescriptor, MapStateDescriptor, ReducingStateDescriptor,
@@ -37,6 +41,9 @@ pub use time_to_live::{
 
 pub(crate) use descriptor::Kept;
 pub(crate) use evolution::Rewrite;
+pub(crate) use slab::{SharedSlots, Slab};
+pub(crate) use slot_index::{SlotHash, SlotIndex, hash_of};
+pub(crate) use snapshot::by_key_group;
 
 use std::hash::Hash;
 

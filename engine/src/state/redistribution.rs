@@ -3,6 +3,7 @@
 //! ```text
 //!   split      unchanged parallelism: each its own. Otherwise all lists in a row, cut into runs of almost equal length
 //!   union      everybody gets all lists in a row, also when the parallelism is unchanged
+//!   subtask    the whole list of an old subtask goes to the new one of its number, modulo the parallelism
 //!   watermark  everybody gets the least one; none if any old subtask had none
 //!   broadcast  everybody gets one whole copy: that of the old subtask of the same number, modulo those that kept one
 //! ```
@@ -13,7 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{ListMode, ListSnapshot};
-use crate::time::Timestamp;
+use crate::{planted, time::Timestamp};
 
 /// The lists of one subtask by name.
 pub type Lists = BTreeMap<String, ListSnapshot>;
@@ -36,6 +37,7 @@ pub fn redistribute_lists(old: &[Lists], parallelism: usize) -> Vec<Lists> {
         let spread = match mode {
             ListMode::Split => split(&old_entries.collect::<Vec<_>>(), parallelism, &mut first),
             ListMode::Union => union(&old_entries.collect::<Vec<_>>(), parallelism),
+            ListMode::PerSubtask => per_subtask(&old_entries.collect::<Vec<_>>(), parallelism),
         };
         for (lists, entries) in new.iter_mut().zip(spread) {
             lists.insert(name.clone(), ListSnapshot { mode, entries });
@@ -54,7 +56,10 @@ pub fn split<T: Clone>(old: &[&[T]], parallelism: usize, first: &mut usize) -> V
     if old.len() == parallelism {
         return old.iter().map(|entries| entries.to_vec()).collect();
     }
-    let all = old.concat();
+    let mut all = old.concat();
+    if planted!("split_list_loses_its_last_entry_on_rescale") {
+        all.pop();
+    }
     let (each, longer) = (all.len() / parallelism, all.len() % parallelism);
     let mut new = vec![Vec::new(); parallelism];
     let mut rest = all.as_slice();
@@ -64,12 +69,24 @@ pub fn split<T: Clone>(old: &[&[T]], parallelism: usize, first: &mut usize) -> V
         rest = behind;
     }
     *first = (*first + longer) % parallelism;
+    if planted!("split_list_entries_have_two_owners_after_rescale") {
+        new.iter_mut().zip(old).for_each(|(new, old)| new.extend_from_slice(old));
+    }
     new
 }
 
 /// All entries to everybody.
 pub fn union<T: Clone>(old: &[&[T]], parallelism: usize) -> Vec<Vec<T>> {
     vec![old.concat(); parallelism]
+}
+
+/// The entries of old subtask i to new subtask i modulo `parallelism`.
+pub fn per_subtask<T: Clone>(old: &[&[T]], parallelism: usize) -> Vec<Vec<T>> {
+    let mut new = vec![Vec::new(); parallelism];
+    for (index, entries) in old.iter().enumerate() {
+        new[index % parallelism].extend_from_slice(entries);
+    }
+    new
 }
 
 /// The watermark that subtasks begin with that take over key groups of several: behind it nothing is due for any of

@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
-use super::DatabaseFiles;
-use crate::{error::Result, time::Timestamp};
+use super::{DatabaseFiles, KeyGroups};
+use crate::{codec, error::Result, time::Timestamp};
 
 /// How a list of operator state is spread over the subtasks on restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +17,9 @@ pub enum ListMode {
     Split,
     /// Each subtask gets all entries (`getUnionListState`).
     Union,
+    /// The entries of a subtask stay together and go to the one that its number falls to, modulo the parallelism: for what
+    /// bears the number in its name. Flink has no such state.
+    PerSubtask,
 }
 
 /// One named list of operator state.
@@ -32,15 +35,38 @@ pub struct ListSnapshot {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct KeyedEntry {
     /// The key.
+    #[serde(serialize_with = "as_bytes")]
     pub key: Vec<u8>,
     /// The namespace: empty, or a window.
+    #[serde(serialize_with = "as_bytes")]
     pub namespace: Vec<u8>,
     /// The value: of one value, of the list, or of the map from user keys to user values.
+    #[serde(serialize_with = "as_bytes")]
     pub value: Vec<u8>,
+}
+
+/// The same encoding as that of a sequence of numbers, written at once.
+fn as_bytes<S: Serializer>(bytes: &[u8], serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.serialize_bytes(bytes)
 }
 
 /// The entries of one keyed state, by key group, sorted by the bytes of key and namespace. No group is empty.
 pub type KeyGroupEntries = BTreeMap<u16, Vec<KeyedEntry>>;
+
+/// Puts entries into their key groups, and into order.
+pub(crate) fn by_key_group(
+    key_groups: KeyGroups,
+    entries: impl FnOnce(&mut dyn FnMut(u16, KeyedEntry)),
+) -> KeyGroupEntries {
+    let mut groups = vec![Vec::new(); key_groups.max_parallelism() as usize];
+    entries(&mut |key_group, entry| groups[usize::from(key_group)].push(entry));
+    let groups = (0_u16..).zip(groups).filter(|(_, entries)| !entries.is_empty());
+    let sorted = groups.map(|(key_group, mut entries): (u16, Vec<KeyedEntry>)| {
+        entries.sort_unstable();
+        (key_group, entries)
+    });
+    sorted.collect()
+}
 
 /// The kinds of keyed state. What is kept under one name must be asked for as what it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -109,6 +135,17 @@ pub struct StateSnapshot {
     pub groups: KeyGroupEntries,
 }
 
+impl StateSnapshot {
+    /// The planted mistake: the window of each entry begins where it ends.
+    pub(crate) fn begin_windows_at_their_ends(&mut self) {
+        for entry in self.groups.values_mut().flatten() {
+            if let Ok((start, end)) = codec::decode::<(i64, i64)>(&entry.namespace) {
+                entry.namespace = codec::encode(&(end, end.saturating_add(end.saturating_sub(start))));
+            }
+        }
+    }
+}
+
 /// The keyed state of one subtask by state name. States without entries do not appear.
 ///
 /// Timers are states too, under names that start with `_timer_`.
@@ -136,9 +173,22 @@ pub struct OperatorSnapshot {
     /// Whether the operator had been told that its input has ended, and had emitted what it held back.
     pub end_of_input: EndOfInput,
     /// Keyed state that is not in `keyed`, because it stays in the files of its database. They are kept as files, beside
-    /// the encoding of the rest.
+    /// the encoding of the rest. A subtask keeps one database at most; after a change of the parallelism it may be restored
+    /// from several, the one that holds most of its key groups first.
     #[serde(skip)]
-    pub files: Option<DatabaseFiles>,
+    pub files: Vec<DatabaseFiles>,
+}
+
+impl OperatorSnapshot {
+    /// Whether there is anything in it that a function or a connector has kept.
+    pub fn holds_state(&self) -> bool {
+        !self.keyed.is_empty()
+            || !self.raw.is_empty()
+            || !self.raw_keyed.is_empty()
+            || !self.broadcast.is_empty()
+            || !self.files.is_empty()
+            || self.lists.values().any(|list| !list.entries.is_empty())
+    }
 }
 
 /// Whether an operator was told that its input has ended.

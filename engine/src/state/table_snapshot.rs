@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::{Key, KeyGroupEntries, KeyGroups, KeyedEntry, Namespace, cow_table::Slots};
+use super::{Key, KeyGroupEntries, KeyGroups, KeyedEntry, Namespace, by_key_group, cow_table::Slots};
 use crate::codec::{self, Data};
 
 /// The entries of a table at one moment.
@@ -25,22 +25,20 @@ impl<K: Key, N: Namespace, V: Data> TableSnapshot<K, N, V> {
 
     /// The entries by key group, sorted by the bytes of key and namespace.
     pub fn encode(self, key_groups: KeyGroups) -> KeyGroupEntries {
-        let mut groups = KeyGroupEntries::new();
-        self.for_each(|key, namespace, value| {
-            groups.entry(key_groups.of_key(key)).or_default().push(KeyedEntry {
-                key: codec::encode(key),
-                namespace: codec::encode(namespace),
-                value: codec::encode(value),
+        by_key_group(key_groups, |add| {
+            self.for_each(|key, namespace, value| {
+                let entry = KeyedEntry {
+                    key: codec::encode(key),
+                    namespace: codec::encode(namespace),
+                    value: codec::encode(value),
+                };
+                add(key_groups.of_key(key), entry);
             });
-        });
-        for entries in groups.values_mut() {
-            entries.sort_unstable();
-        }
-        groups
+        })
     }
 
     /// Calls `visit` with each entry.
-    pub(crate) fn for_each(self, mut visit: impl FnMut(&K, &N, &V)) {
+    fn for_each(self, mut visit: impl FnMut(&K, &N, &V)) {
         let slots = std::mem::take(&mut *self.slots.lock().expect("nothing panics while it holds this lock"));
         slots.iter().flatten().for_each(|entry| visit(&entry.key, &entry.namespace, &entry.value));
     }

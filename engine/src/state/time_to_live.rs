@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{codec::Data, time::Timestamp};
+use crate::{codec::Data, planted, time::Timestamp};
 
 /// What makes a value young again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -138,9 +138,18 @@ impl StateTtlConfig {
         Expiry { ttl: self.ttl, now }
     }
 
+    /// Whether a value that is read is young again.
+    #[inline]
+    pub(crate) fn renews_on_read(&self) -> bool {
+        self.update == TtlUpdate::OnReadAndWrite && !planted!("ttl_not_renewed_by_a_read")
+    }
+
     /// Whether a value that was last used then can be seen.
     #[inline]
     pub(crate) fn shows(&self, last_used: Timestamp, now: Timestamp) -> bool {
+        if planted!("expired_value_shown_once") {
+            return true;
+        }
         self.visibility == TtlVisibility::ReturnExpiredIfNotCleanedUp || !self.at(now).has_passed(last_used)
     }
 }
@@ -156,7 +165,8 @@ impl Expiry {
     /// Whether a value that was last used then has expired.
     #[inline]
     pub fn has_passed(self, last_used: Timestamp) -> bool {
-        last_used.saturating_add(self.ttl) <= self.now
+        let expires = last_used.saturating_add(self.ttl);
+        if planted!("ttl_ends_a_millisecond_late") { expires < self.now } else { expires <= self.now }
     }
 }
 

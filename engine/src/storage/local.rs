@@ -59,6 +59,10 @@ impl FileSystem for LocalFileSystem {
         self.run(path, |path| path.try_exists()).await
     }
 
+    async fn canonical(&self, path: &Path) -> PathBuf {
+        self.run(path, |path| fs::canonicalize(path)).await.unwrap_or_else(|_| path.to_owned())
+    }
+
     async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let to = to.to_owned();
         self.run(from, move |from| fs::rename(from, to)).await

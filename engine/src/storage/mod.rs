@@ -18,14 +18,17 @@ use async_trait::async_trait;
 
 mod checkpoints;
 mod durable;
+mod lease;
 mod local;
 mod shared_files;
 
 pub use checkpoints::{
-    CheckpointMetadata, CheckpointStore, LogEntry, Takeover, decode_log_entry, decode_metadata, discard, read_log,
-    read_metadata,
+    CheckpointMetadata, CheckpointStore, LogEntry, RestoredFrom, Rival, Takeover, current_run, decode_log_entry,
+    decode_metadata, discard, discard_claimed, dispose_savepoint, prepare_savepoint, read_log, read_metadata,
+    write_metadata,
 };
 pub use durable::{publish_file, read_file, replace_file};
+pub use lease::{lease_of_job, read_lease, write_lease};
 pub use local::LocalFileSystem;
 pub use shared_files::{Sweep, shared_beside, shared_file_name, shared_of_job};
 
@@ -77,6 +80,9 @@ pub trait FileSystem: Send + Sync {
     async fn length(&self, path: &Path) -> io::Result<u64>;
     /// Whether the name exists, as file or directory.
     async fn exists(&self, path: &Path) -> io::Result<bool>;
+    /// The one name of a place, without links and without parts that are relative: two names of a place have the same one. A
+    /// place that is not there keeps the name that it is asked by.
+    async fn canonical(&self, path: &Path) -> PathBuf;
     /// Gives a file another name, replacing what had it.
     async fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Gives a file another name unless that is taken (`AlreadyExists`).

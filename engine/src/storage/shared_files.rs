@@ -49,6 +49,8 @@ pub struct Sweep {
     pub keep: BTreeSet<String>,
     /// Files of later attempts belong to another leader, who may need them.
     pub newest: Attempt,
+    /// Earlier attempts that still run, and may refer to what they wrote.
+    pub running: BTreeSet<Attempt>,
 }
 
 /// Removes files by their names; one that is gone already is no error.
@@ -66,7 +68,7 @@ pub(super) async fn remove(file_system: &dyn FileSystem, directory: &Path, names
 pub(super) async fn orphans(file_system: &dyn FileSystem, directory: &Path, sweep: &Sweep) -> io::Result<Vec<String>> {
     let entries = file_system.list(directory).await?;
     let files = entries.into_iter().filter(|entry| entry.kind == EntryKind::File).map(|entry| entry.name);
-    let is_orphan =
-        |name: &String| !sweep.keep.contains(name) && attempt_of(name).is_some_and(|attempt| attempt <= sweep.newest);
+    let is_over = |attempt: Attempt| attempt <= sweep.newest && !sweep.running.contains(&attempt);
+    let is_orphan = |name: &String| !sweep.keep.contains(name) && attempt_of(name).is_some_and(is_over);
     Ok(files.filter(is_orphan).collect())
 }

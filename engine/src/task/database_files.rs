@@ -11,7 +11,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::uploads::{KeptFiles, Upload};
+use super::{
+    pieces::Pieces,
+    uploads::{KeptFiles, Upload},
+};
 use crate::{
     backend,
     config::StateBackend,
@@ -23,7 +26,24 @@ use crate::{
     storage::{FileSystem, LocalFileSystem, SharedFileSystem, WriteFile, shared_beside, shared_file_name},
 };
 
-const PIECE_BYTES: usize = 1 << 20;
+/// Where the files of a database go.
+pub(super) struct Target<'a> {
+    /// The directory of the checkpoint or savepoint.
+    pub(super) directory: &'a Path,
+    /// What names of files in it begin with.
+    pub(super) prefix: &'a str,
+    /// Whether other checkpoints may refer to files that never change.
+    pub(super) sharing: Sharing,
+}
+
+/// Whether other checkpoints may refer to files of a snapshot.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sharing {
+    /// They may: what never changes lies beside the checkpoint, and is written once.
+    Shared,
+    /// They may not: the snapshot is whole in its directory.
+    Private,
+}
 
 /// Writes the files of the databases of one subtask for one checkpoint.
 pub(super) struct Uploader {
@@ -42,14 +62,13 @@ impl Uploader {
         Self { env, file_system, execution, upload, refers_to: KeptFiles::new(), written: Vec::new() }
     }
 
-    /// Keeps the files of an operator's database: what changes in the directory of the checkpoint, under names that begin
-    /// with `prefix`, the rest among the shared files, if it is not there yet.
+    /// Keeps the files of an operator's database: what changes in the directory of the checkpoint, the rest among the shared
+    /// files, if they are shared and it is not there yet.
     pub(super) async fn upload(
         &mut self,
         uid: &OperatorUid,
         files: &DatabaseFiles,
-        directory: &Path,
-        prefix: &str,
+        Target { directory, prefix, sharing }: Target<'_>,
     ) -> Result<DatabaseHandle> {
         let local = LocalFileSystem::new(self.env.clone());
         let from = files.directory.path();
@@ -57,7 +76,7 @@ impl Uploader {
         let shared_directory = shared_beside(directory);
         let (mut shared, mut private, mut brought) = (BTreeMap::new(), BTreeMap::new(), false);
         for name in listed.into_iter().map(|entry| entry.name) {
-            if !DatabaseFiles::is_immutable(&name) {
+            if sharing == Sharing::Private || !DatabaseFiles::is_immutable(&name) {
                 let kept = format!("{prefix}-{name}");
                 private.insert(name.clone(), self.write(&local, &from.join(name), directory, kept).await?);
                 continue;
@@ -113,25 +132,17 @@ impl Uploader {
         name: String,
     ) -> Result<FileHandle> {
         let on_target = |error| failed("write", target, error);
-        let mut source = local.open(from).await.map_err(|error| failed("read", from, error))?;
-        let (mut length_bytes, mut checksum) = (0, crc32fast::Hasher::new());
-        loop {
+        let on_source = |error| failed("read", from, error);
+        let mut pieces = Pieces::open(local, from).await.map_err(on_source)?;
+        while let Some(piece) = pieces.next().await.map_err(on_source)? {
             if self.upload.is_given_up() {
                 return Err(Error::new(ErrorKind::Unavailable, "the checkpoint was given up"));
             }
-            let piece = source.read_at(length_bytes, PIECE_BYTES).await;
-            let piece = piece.map_err(|error| failed("read", from, error))?;
-            checksum.update(&piece);
-            length_bytes += piece.len() as u64;
-            if !piece.is_empty() {
-                file.write(&piece).await.map_err(on_target)?;
-            }
-            if piece.len() < PIECE_BYTES {
-                break;
-            }
+            file.write(&piece).await.map_err(on_target)?;
         }
         file.sync().await.map_err(on_target)?;
-        Ok(FileHandle { name, length_bytes, crc32: checksum.finalize().to_le_bytes() })
+        let (length_bytes, crc32) = pieces.digest();
+        Ok(FileHandle { name, length_bytes, crc32 })
     }
 
     /// The checkpoint is about to be acknowledged, unless it was given up meanwhile. From then on the job manager looks
@@ -196,23 +207,16 @@ impl Download<'_> {
             io::ErrorKind::NotFound => self.corrupt(uid, from, "does not exist").with_source(error),
             _ => failed("read", from, error),
         };
-        let mut source = self.file_system.open(from).await.map_err(on_source)?;
+        let mut pieces = Pieces::open(self.file_system, from).await.map_err(on_source)?;
         let mut file = LocalFileSystem::new(self.env.clone()).create(&target).await.map_err(on_target)?;
-        let (mut length_bytes, mut checksum) = (0, crc32fast::Hasher::new());
-        loop {
-            let piece = source.read_at(length_bytes, PIECE_BYTES).await.map_err(on_source)?;
-            checksum.update(&piece);
-            length_bytes += piece.len() as u64;
+        while let Some(piece) = pieces.next().await.map_err(on_source)? {
             file.write(&piece).await.map_err(on_target)?;
-            if piece.len() < PIECE_BYTES {
-                break;
-            }
         }
-        let found = checksum.finalize();
-        if (length_bytes, found.to_le_bytes()) == (expected.length_bytes, expected.crc32) {
+        let (length_bytes, crc32) = pieces.digest();
+        if (length_bytes, crc32) == (expected.length_bytes, expected.crc32) {
             return Ok(());
         }
-        let kept = u32::from_le_bytes(expected.crc32);
+        let (found, kept) = (u32::from_le_bytes(crc32), u32::from_le_bytes(expected.crc32));
         let what = format!(
             "is damaged: {length_bytes} bytes with checksum {found:08x}, the checkpoint says {} bytes with {kept:08x}",
             expected.length_bytes

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use super::output::OVERDRAFT;
 use crate::{
     checkpoint::CheckpointBarrier,
     env::channel::mpsc,
+    error::Recoverability,
     id::{ChannelId, CheckpointId, ExecutionAttempt},
     net::{Acknowledgement, DataMessage},
     record::StreamElement,
@@ -111,8 +113,8 @@ const CONTROL_EVENTS: usize = 256;
 
 /// A mailbox for a subtask with so many channels, in and out together.
 pub fn mailbox(channels: usize, credit: usize) -> (Mailbox, mpsc::Receiver<TaskEvent>) {
-    // Each channel may have its credit under way, its end, which costs none, and a connection event.
-    let (sender, receiver) = mpsc::channel(channels * (credit + 2) + CONTROL_EVENTS);
+    // Each channel may have its credit under way, a barrier beyond it, its end, which costs none, and a connection event.
+    let (sender, receiver) = mpsc::channel(channels * (credit + OVERDRAFT + 2) + CONTROL_EVENTS);
     (Mailbox(sender), receiver)
 }
 
@@ -179,5 +181,10 @@ pub enum TaskEnd {
     /// As asked, with nothing committed.
     Cancelled,
     /// By itself.
-    Failed(Arc<str>),
+    Failed {
+        /// Why.
+        reason: Arc<str>,
+        /// Whether a restart may help.
+        recoverability: Recoverability,
+    },
 }

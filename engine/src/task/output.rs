@@ -1,14 +1,24 @@
 //! The outputs of a subtask: per channel a queue and the credit that the receiver gave.
+//!
+//! A barrier that overtakes goes to the front of the queue and may leave on credit that is not there yet
+//! ([`OVERDRAFT`]): it reaches a receiver that takes nothing. What it overtook is sent on after it, and is part of the
+//! checkpoint ([`Outputs::take_overtaken`]). A barrier with a time-out that still waits for credit then does the same
+//! ([`Outputs::overtake_if_due`]).
+
+mod overtaken;
 
 use std::collections::VecDeque;
 
+use self::overtaken::Overtaken;
 use super::{
+    channel_digest::ChannelDigest,
     mailbox::{ElementWriter, PostError, TaskEvent},
     partitioner::Partitioner,
     program::EdgeOutput,
 };
 use crate::{
     env::channel::mpsc::error::TrySendError,
+    graph::Overtaking,
     net::DataMessage,
     record::{AnyBatch, StreamElement},
 };
@@ -26,6 +36,10 @@ pub struct Outputs {
     /// Only control elements come after it.
     data_ended: bool,
     dealt: Vec<(usize, AnyBatch)>,
+    /// What the newest barrier overtook, or may still overtake.
+    overtaken: Option<Overtaken>,
+    /// What was sent over each channel, if somebody wants to know.
+    sent: Option<Vec<ChannelDigest>>,
 }
 
 struct OutputEdge {
@@ -36,9 +50,25 @@ struct OutputEdge {
 
 struct OutputChannel {
     writer: Option<ElementWriter>,
-    credit: u32,
+    /// Below zero for an [`OVERDRAFT`].
+    credit: i64,
     queue: VecDeque<StreamElement>,
+    overtaking: Overtaking,
 }
+
+/// The channels of one edge.
+#[derive(Debug, Clone, Copy)]
+pub struct EdgeChannels {
+    /// How many there are.
+    pub count: usize,
+    /// The initial credit of each.
+    pub credit: u32,
+    /// Whether barriers may overtake what waits in them.
+    pub overtaking: Overtaking,
+}
+
+/// So many barriers that overtake may be under way on a channel beyond its credit.
+pub const OVERDRAFT: usize = 1;
 
 /// The receiver of a channel is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -55,16 +85,30 @@ impl Outputs {
             queued: 0,
             data_ended: false,
             dealt: Vec::new(),
+            overtaken: None,
+            sent: None,
         }
     }
 
-    /// Adds an edge with its channels, each with its initial credit, not connected yet.
-    pub fn add_edge(&mut self, output: EdgeOutput, partitioner: Box<dyn Partitioner>, channels: usize, credit: u32) {
+    /// Adds an edge with its channels, not connected yet.
+    pub fn add_edge(&mut self, output: EdgeOutput, partitioner: Box<dyn Partitioner>, channels: EdgeChannels) {
+        let EdgeChannels { count, credit, overtaking } = channels;
         if output == EdgeOutput::Main {
             self.main.push(self.edges.len());
         }
         self.edges.push(OutputEdge { output, partitioner, first_channel: self.channels.len() });
-        self.channels.extend((0..channels).map(|_| OutputChannel { writer: None, credit, queue: VecDeque::new() }));
+        let channel = || OutputChannel { writer: None, credit: credit.into(), queue: VecDeque::new(), overtaking };
+        self.channels.extend((0..count).map(|_| channel()));
+    }
+
+    /// Counts from now on what is sent over each channel, also if it only waits.
+    pub fn audit(&mut self) {
+        self.sent = Some(vec![ChannelDigest::default(); self.channels.len()]);
+    }
+
+    /// What was sent over each channel; nothing if nobody wants to know.
+    pub fn sent(&self) -> &[ChannelDigest] {
+        self.sent.as_deref().unwrap_or_default()
     }
 
     /// The receiver of a channel is there.
@@ -75,8 +119,19 @@ impl Outputs {
 
     /// The receiver of a channel can take more.
     pub fn add_credit(&mut self, channel: usize, credit: u32) -> Result<(), ReceiverGone> {
-        self.channels[channel].credit += credit;
+        self.channels[channel].credit += i64::from(credit);
         self.drain(channel)
+    }
+
+    /// Puts back what waited in a channel at the checkpoint, before anything newer is emitted.
+    pub fn restore(&mut self, channel: usize, elements: Vec<StreamElement>) {
+        let state = &mut self.channels[channel];
+        assert!(state.writer.is_none() && state.queue.is_empty(), "what was in flight is restored before all else");
+        if let Some(sent) = &mut self.sent {
+            elements.iter().for_each(|element| sent[channel].push(element));
+        }
+        self.queued += elements.len();
+        state.queue.extend(elements);
     }
 
     /// Whether everything emitted so far has left.
@@ -132,7 +187,10 @@ impl Outputs {
     ///
     /// What has not left by now are barriers of checkpoints that nobody waits for.
     pub fn end_partitions(&mut self) -> Result<(), ReceiverGone> {
+        // Its receivers may have been told a moment earlier that the savepoint with which all stop is complete.
+        self.data_ended = true;
         self.queued = 0;
+        self.overtaken = None;
         for channel in &mut self.channels {
             channel.queue.clear();
             if let Some(writer) = &channel.writer {
@@ -143,18 +201,27 @@ impl Outputs {
     }
 
     fn push(&mut self, channel: usize, element: StreamElement) -> Result<(), ReceiverGone> {
+        if let Some(sent) = &mut self.sent {
+            sent[channel].push(&element);
+        }
         self.channels[channel].queue.push_back(element);
         self.queued += 1;
         self.drain(channel)
     }
 
     fn drain(&mut self, channel: usize) -> Result<(), ReceiverGone> {
-        let OutputChannel { writer: Some(writer), credit, queue } = &mut self.channels[channel] else { return Ok(()) };
-        while *credit > 0
+        let OutputChannel { writer: Some(writer), credit, queue, .. } = &mut self.channels[channel] else {
+            return Ok(());
+        };
+        while let Some(first) = queue.front()
+            && *credit > if overtaken::overtakes(first) { -(OVERDRAFT as i64) } else { 0 }
             && let Some(element) = queue.pop_front()
         {
             *credit -= 1;
             self.queued -= 1;
+            if let (StreamElement::Barrier(barrier), Some(overtaken)) = (&element, &mut self.overtaken) {
+                overtaken.left(channel, barrier.checkpoint_id);
+            }
             deliver(writer, element).or_else(|gone| gone.unless(self.data_ended))?;
         }
         Ok(())

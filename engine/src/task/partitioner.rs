@@ -146,6 +146,34 @@ pub fn broadcast() -> PartitionerFactory {
     Arc::new(|context| Box::new(Broadcast { channels: context.channels }))
 }
 
+/// Each record to the channel that the author chooses.
+struct Custom<T, F> {
+    choose: F,
+    channels: usize,
+    record: PhantomData<fn(T)>,
+}
+
+impl<T: Data, F: Fn(&T, usize) -> usize + Send> Partitioner for Custom<T, F> {
+    fn partition(&mut self, batch: AnyBatch, out: &mut Vec<(usize, AnyBatch)>) {
+        let mut dealt: Vec<Batch<T>> = (0..self.channels).map(|_| Vec::new()).collect();
+        for record in batch.into_typed::<T>() {
+            let channel = (self.choose)(&record.value, self.channels);
+            let Some(chosen) = dealt.get_mut(channel) else {
+                panic!("a partitioner chose subtask {channel} of {}", self.channels);
+            };
+            chosen.push(record);
+        }
+        push_non_empty(dealt, out);
+    }
+}
+
+/// Each record to the channel that a function chooses, which is told how many there are.
+pub fn custom<T: Data>(choose: impl Fn(&T, usize) -> usize + Clone + Send + Sync + 'static) -> PartitionerFactory {
+    Arc::new(move |context| {
+        Box::new(Custom::<T, _> { choose: choose.clone(), channels: context.channels, record: PhantomData })
+    })
+}
+
 /// Everything to the first of all channels.
 pub fn global() -> PartitionerFactory {
     forward()
@@ -187,6 +215,8 @@ mod tests {
         assert_eq!(dealt(&broadcast()), [[1, 2], [1, 2], [1, 2]]);
         assert_eq!(dealt(&global()), [vec![1, 2], vec![], vec![]]);
         assert_eq!(dealt(&rebalance::<u8>()), [vec![1], vec![2], vec![]]);
+        let last_first = custom(|number: &u8, channels| channels - usize::from(*number));
+        assert_eq!(dealt(&last_first), [vec![], vec![2], vec![1]]);
     }
 
     #[test]

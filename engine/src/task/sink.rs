@@ -35,10 +35,17 @@ pub trait ErasedSink: Send {
     }
     /// The cut of a checkpoint: everything written before it is durable when this returns.
     async fn snapshot(&mut self, checkpoint_id: CheckpointId) -> Result<AsyncSnapshot>;
+    /// Nothing more will be written: the next cut is the last that has anything.
+    fn end_of_input(&mut self) {}
     /// A checkpoint is complete: what belongs to it becomes visible.
     async fn notify_complete(&mut self, checkpoint_id: CheckpointId) -> Result<()>;
     /// A job without checkpoints has ended: everything becomes visible now.
     async fn commit_without_checkpoint(&mut self) -> Result<()>;
+    /// Everything that was written is visible: what an older attempt has left behind since this one was opened, a zombie
+    /// of it, is dropped.
+    async fn finish(&mut self) -> Result<()> {
+        Ok(())
+    }
     /// Ends the sink; what is open is dropped, what is pending stays.
     async fn close(&mut self) -> Result<()>;
 }
@@ -51,7 +58,14 @@ pub const TRANSACTIONS: &str = "transactions";
 
 /// Erases the type of a transactional sink; `make` is called once per subtask and attempt.
 pub fn two_phase_commit_sink<S: TwoPhaseCommitSink>(make: impl Fn() -> S + Send + Sync + 'static) -> SinkFactory {
-    Arc::new(move || Box::new(TwoPhaseCommit { sink: make(), ledger: TransactionLedger::default(), reporter: None }))
+    Arc::new(move || {
+        Box::new(TwoPhaseCommit {
+            sink: make(),
+            ledger: TransactionLedger::default(),
+            reporter: None,
+            input_ended: false,
+        })
+    })
 }
 
 /// Erases the type of a sink without transactions.
@@ -71,6 +85,8 @@ struct TwoPhaseCommit<S: TwoPhaseCommitSink> {
     sink: S,
     ledger: TransactionLedger<S::Transaction>,
     reporter: Option<Reporter>,
+    /// There will be no further transaction.
+    input_ended: bool,
 }
 
 fn failed(failure: InjectedFailure) -> Error {
@@ -107,9 +123,16 @@ impl<S: TwoPhaseCommitSink> TwoPhaseCommit<S> {
     }
 
     async fn recover(&mut self, restored: OperatorSnapshot) -> Result<()> {
-        let mut recovery = TransactionLedger::recover(decode_ledgers::<S::Transaction>(&restored)?);
+        let mut ledgers = decode_ledgers::<S::Transaction>(&restored)?;
+        if planted!("recovery_commits_for_one_old_subtask_only") {
+            ledgers.truncate(1);
+        }
+        let mut recovery = TransactionLedger::recover(ledgers);
         if planted!("pre_committed_transaction_aborted_on_recovery") {
             recovery.abort.extend(recovery.commit.drain(..).map(|(_, transaction)| transaction));
+        }
+        if planted!("only_the_newest_recovered_transaction_committed") {
+            recovery.commit.drain(..recovery.commit.len().saturating_sub(1));
         }
         for (checkpoint_id, transaction) in &recovery.commit {
             self.commit(Step::RecoverAndCommit, *checkpoint_id, transaction).await?;
@@ -130,14 +153,19 @@ impl<S: TwoPhaseCommitSink> TwoPhaseCommit<S> {
         if let Some(current) = self.ledger.current() {
             *current = transaction;
         }
-        self.ledger.pre_committed(checkpoint_id);
+        let constant = self.input_ended && planted!("end_of_input_pre_committed_under_a_constant_id");
+        self.ledger.pre_committed(if constant { CheckpointId(u64::MAX) } else { checkpoint_id });
         Ok(())
     }
 
     async fn commit_up_to(&mut self, checkpoint_id: CheckpointId) -> Result<()> {
         // All are tried; the first error is the one to report. What failed is in the checkpoint and will be recovered.
         let mut first_error = Ok(());
-        for (pre_committed_for, transaction) in self.ledger.completed(checkpoint_id) {
+        let mut completed = self.ledger.completed(checkpoint_id);
+        if planted!("transactions_of_earlier_checkpoints_stranded") {
+            completed.retain(|(pre_committed_for, _)| *pre_committed_for == checkpoint_id);
+        }
+        for (pre_committed_for, transaction) in completed {
             let committed = self.commit(Step::Commit, pre_committed_for, &transaction).await;
             first_error = first_error.and(committed);
         }
@@ -177,11 +205,19 @@ impl<S: TwoPhaseCommitSink> ErasedSink for TwoPhaseCommit<S> {
         if planted!("commit_on_pre_commit") {
             let state = self.ledger.state();
             self.commit_up_to(checkpoint_id).await?;
-            self.begin().await?;
+            if !self.input_ended {
+                self.begin().await?;
+            }
             return Ok(snapshot_of(state));
         }
-        self.begin().await?;
+        if !self.input_ended {
+            self.begin().await?;
+        }
         Ok(snapshot_of(self.ledger.state()))
+    }
+
+    fn end_of_input(&mut self) {
+        self.input_ended = true;
     }
 
     async fn notify_complete(&mut self, checkpoint_id: CheckpointId) -> Result<()> {
@@ -192,6 +228,10 @@ impl<S: TwoPhaseCommitSink> ErasedSink for TwoPhaseCommit<S> {
         let checkpoint_id = CheckpointId::default();
         self.pre_commit(checkpoint_id).await?;
         self.commit_up_to(checkpoint_id).await
+    }
+
+    async fn finish(&mut self) -> Result<()> {
+        self.sink.abort_lingering().await
     }
 
     async fn close(&mut self) -> Result<()> {
@@ -207,7 +247,13 @@ impl<S: TwoPhaseCommitSink> ErasedSink for TwoPhaseCommit<S> {
 
 fn snapshot_of<T: codec::Data>(state: LedgerState<T>) -> AsyncSnapshot {
     Box::new(move || {
-        let list = ListSnapshot { mode: ListMode::Split, entries: vec![codec::encode(&state)] };
+        // What lingers is found by the number of its subtask (`abort_lingering`): so must be what is pending.
+        let mode = if planted!("pending_transactions_dealt_out_apart_from_lingering_ones") {
+            ListMode::Split
+        } else {
+            ListMode::PerSubtask
+        };
+        let list = ListSnapshot { mode, entries: vec![codec::encode(&state)] };
         Ok(OperatorSnapshot { lists: BTreeMap::from([(TRANSACTIONS.to_owned(), list)]), ..Default::default() })
     })
 }

@@ -8,32 +8,40 @@
 //! ```
 //! A checkpoint happens between two elements, never inside one (Flink `StreamTask`, mailbox model).
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+mod open;
+
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
 
 use super::{
-    input::InputGate,
+    channel_digest::ChannelDigest,
+    end::End,
+    in_flight::Collection,
+    input::{Arrival, InputGate},
+    local_state::{LocalStateStore, LocalStateStores},
     mailbox::{TaskEnd, TaskEvent, TaskReport},
     output::Outputs,
     program::{HeadCode, Program},
-    restore,
+    restore::{self, Loaded, Restoring},
     sink::ErasedSink,
     source::{ErasedSource, SourceOutput},
     uploads::UploadLedger,
     watermarks::ErasedTimestampsAndWatermarks,
 };
 use crate::{
-    checkpoint::{AlignerAction, AlignerInput, BarrierHandler},
-    config::{BackgroundWork, JobConfig, RocksDbOptions, StateBackend},
-    connector::{ReadStatus, SinkContext, SourceContext},
+    checkpoint::{AlignerInput, BarrierHandler, CheckpointBarrier, EndOfChannelRule},
+    config::{AfterTasksFinish, JobConfig},
+    connector::ReadStatus,
     env::{Env, channel::mpsc},
-    error::{Error, ErrorKind, Result},
+    error::{Error, ErrorKind, Recoverability, Result},
     event::{InjectedFailure, Moment, Reporter, Step},
     id::{CheckpointId, ExecutionAttempt, OperatorUid},
     net::SubtaskRestore,
-    operator::{ChainOutput, Input, OperatorChain, OperatorContext},
+    operator::{ChainOutput, Input, OperatorChain},
+    planted,
     record::{AnyBatch, StopMode, StreamElement, WatermarkStatus},
+    state::EndOfInput,
     storage::SharedFileSystem,
     time::{CombinedWatermark, Timestamp, WatermarkOutput},
 };
@@ -48,12 +56,16 @@ pub struct SubtaskSetup {
     pub config: JobConfig,
     /// What it starts from.
     pub restore: SubtaskRestore,
+    /// Number of key groups of the job.
+    pub max_parallelism: u32,
     /// Where checkpoints are kept; `None` sends snapshots to the job manager.
     pub checkpoint_directory: Option<PathBuf>,
     /// The world.
     pub env: Env,
     /// Files.
     pub file_system: SharedFileSystem,
+    /// Copies of its job's state on its task manager's disk, if they are wanted.
+    pub local_state: Option<LocalStateStores>,
     /// States facts about it.
     pub reporter: Reporter,
     /// Its events.
@@ -70,14 +82,21 @@ pub async fn run_subtask(setup: SubtaskSetup) {
     let ended = std::panic::AssertUnwindSafe(async { Subtask::new(setup).run().await }).catch_unwind().await;
     let end = match ended {
         Ok(Ok(end)) => end,
-        Ok(Err(error)) => TaskEnd::Failed(error.to_string().into()),
-        Err(panic) => TaskEnd::Failed(match panic.downcast_ref::<Error>() {
-            Some(error) => error.to_string().into(),
-            None => format!("panic: {}", panic_message(panic.as_ref())).into(),
-        }),
+        Ok(Err(error)) => failed(&error),
+        Err(panic) => match panic.downcast_ref::<Error>() {
+            Some(error) => failed(error),
+            None => TaskEnd::Failed {
+                reason: format!("panic: {}", panic_message(panic.as_ref())).into(),
+                recoverability: Recoverability::Recoverable,
+            },
+        },
     };
     // A task manager that is gone needs no report.
     let _ = reports.send(TaskReport::Ended { execution, end }).await;
+}
+
+fn failed(error: &Error) -> TaskEnd {
+    TaskEnd::Failed { reason: error.to_string().into(), recoverability: error.kind().recoverability() }
 }
 
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
@@ -88,27 +107,35 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
         .unwrap_or("without a message")
 }
 
-/// Asking more often for watermarks has no effect: time is counted in milliseconds.
-const LEAST_WATERMARK_INTERVAL: Duration = Duration::from_millis(1);
-
 pub(super) struct Subtask {
     pub(super) execution: ExecutionAttempt,
-    program: Arc<Program>,
+    pub(super) program: Arc<Program>,
     pub(super) config: JobConfig,
     restore: Option<SubtaskRestore>,
+    max_parallelism: u32,
     pub(super) checkpoint_directory: Option<PathBuf>,
     pub(super) env: Env,
     pub(super) file_system: SharedFileSystem,
+    pub(super) local_state: Option<LocalStateStore>,
     pub(super) reporter: Reporter,
     mailbox: mpsc::Receiver<TaskEvent>,
     pub(super) reports: mpsc::Sender<TaskReport>,
 
-    gate: InputGate,
-    barriers: BarrierHandler,
+    pub(super) gate: InputGate,
+    pub(super) barriers: BarrierHandler,
+    /// What is under way for the newest checkpoint, as long as not all of it is known.
+    pub(super) in_flight: Option<Collection>,
+    /// What was taken from each channel, if somebody wants to know.
+    pub(super) received: Option<Vec<ChannelDigest>>,
     /// Which logical input a channel belongs to.
     inputs: Vec<Input>,
     watermarks: CombinedWatermark,
+    /// Inputs whose data has not ended.
     open_inputs: usize,
+    /// Channels that may still deliver something.
+    open_channels: usize,
+    /// A checkpoint that begins here when the last channel has ended: nobody upstream is left to send its barrier.
+    begins_without_inputs: Option<CheckpointBarrier>,
     pub(super) source: Option<(OperatorUid, Box<dyn ErasedSource>)>,
     /// Makes the watermarks of a task that does not go by those of its inputs.
     pub(super) own_watermarks: Option<(OperatorUid, Box<dyn ErasedTimestampsAndWatermarks>)>,
@@ -117,15 +144,34 @@ pub(super) struct Subtask {
     pub(super) outputs: Outputs,
 
     pub(super) last_checkpoint: CheckpointId,
+    /// Checkpoints after it that were given up.
+    pub(super) aborted_early: BTreeSet<CheckpointId>,
     /// Which files of databases checkpoints have kept.
     pub(super) uploads: UploadLedger,
-    source_status: ReadStatus,
-    next_watermark_at: Timestamp,
+    pub(super) source_status: ReadStatus,
+    pub(super) next_watermark_at: Timestamp,
     /// How long the outputs took nothing, as far as it was waited for.
-    back_pressured: Duration,
+    pub(super) back_pressured: Duration,
     status: WatermarkStatus,
-    end_of_data: bool,
+    pub(super) end_of_data: bool,
+    /// Whether its source was told to end before its data did: a drain that has begun is brought to its end, also after a
+    /// failure.
+    pub(super) drained: EndOfInput,
+    pub(super) end: End,
+    /// The operators of a subtask that had finished when the restored checkpoint was taken: none of them runs.
+    pub(super) finished_operators: Vec<OperatorUid>,
+    /// The savepoint that it stands still with, until it is complete.
+    pub(super) stops_with: Option<CheckpointId>,
     results: Vec<ChainOutput>,
+}
+
+/// What made the last results of a subtask visible.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Committed {
+    /// The savepoint with which it stops.
+    BySavepoint,
+    /// The final checkpoint; without checkpoints, its end itself.
+    AtTheEnd,
 }
 
 /// What the loop does next.
@@ -137,48 +183,67 @@ enum Next {
 impl Subtask {
     fn new(setup: SubtaskSetup) -> Self {
         let code = setup.program.vertex(setup.execution.subtask.vertex);
+        let is_finished = setup.restore.finished && !planted!("finished_subtask_runs_again_after_restore");
+        let vertex = setup.program.graph.vertex(setup.execution.subtask.vertex);
+        let finished_operators = if is_finished { vertex.operators.clone() } else { Vec::new() };
         let inputs = setup.program.inputs_of_channels(setup.execution.subtask);
         let channels = inputs.len();
         let numbers: Vec<usize> = inputs.iter().map(|input| *input as usize).collect();
         let source = match &code.head {
-            HeadCode::Source(uid, factory) => Some((uid.clone(), factory())),
-            HeadCode::Inputs | HeadCode::TimestampsAndWatermarks(..) => None,
+            HeadCode::Source(uid, factory) if !is_finished => Some((uid.clone(), factory())),
+            HeadCode::Source(..) | HeadCode::Inputs | HeadCode::TimestampsAndWatermarks(..) => None,
         };
         let own_watermarks = match &code.head {
-            HeadCode::TimestampsAndWatermarks(uid, factory) => Some((uid.clone(), factory())),
-            HeadCode::Inputs | HeadCode::Source(..) => None,
+            HeadCode::TimestampsAndWatermarks(uid, factory) if !is_finished => Some((uid.clone(), factory())),
+            HeadCode::TimestampsAndWatermarks(..) | HeadCode::Inputs | HeadCode::Source(..) => None,
         };
-        let operators = code.operators.iter().map(|(uid, factory)| (uid.clone(), factory())).collect();
-        let sink = code.sink.as_ref().map(|(uid, factory)| (uid.clone(), factory()));
+        let operators = code.operators.iter().filter(|_| !is_finished);
+        let operators = operators.map(|(uid, factory)| (uid.clone(), factory())).collect();
+        let sink = code.sink.as_ref().filter(|_| !is_finished).map(|(uid, factory)| (uid.clone(), factory()));
+        let rule = match setup.config.checkpoints.after_tasks_finish {
+            AfterTasksFinish::Continue => EndOfChannelRule::CountsAsBarrier,
+            AfterTasksFinish::Refuse => EndOfChannelRule::AbortsCheckpoint,
+        };
         Self {
             gate: InputGate::new(channels),
+            in_flight: None,
+            received: None,
             // A source has no input: its handlers stand for one channel that never delivers.
-            barriers: BarrierHandler::new(setup.config.checkpoints.mode, channels.max(1)),
+            barriers: BarrierHandler::with_rule(setup.config.checkpoints.mode, channels.max(1), rule),
             watermarks: CombinedWatermark::new(&numbers),
             inputs,
             open_inputs: channels,
+            open_channels: channels,
+            begins_without_inputs: None,
             source,
             own_watermarks,
             chain: OperatorChain::new(operators),
             sink,
             outputs: setup.outputs,
+            end: End::new(&setup.config.checkpoints),
+            finished_operators,
             execution: setup.execution,
             program: setup.program,
             config: setup.config,
             restore: Some(setup.restore),
+            max_parallelism: setup.max_parallelism,
             checkpoint_directory: setup.checkpoint_directory,
             env: setup.env,
             file_system: setup.file_system,
+            local_state: setup.local_state.map(|job| job.of_subtask(setup.execution.subtask)),
             reporter: setup.reporter,
             mailbox: setup.mailbox,
             reports: setup.reports,
             last_checkpoint: CheckpointId::default(),
+            aborted_early: BTreeSet::new(),
             uploads: UploadLedger::default(),
             source_status: ReadStatus::More,
             next_watermark_at: Timestamp::MIN,
             back_pressured: Duration::ZERO,
             status: WatermarkStatus::Active,
             end_of_data: false,
+            drained: EndOfInput::Pending,
+            stops_with: None,
             results: Vec::new(),
         }
     }
@@ -193,91 +258,29 @@ impl Subtask {
         end
     }
 
-    async fn open(&mut self) -> Result<()> {
-        let restore = self.restore.take().unwrap_or_default();
-        let checkpoint_id = restore.checkpoint_id;
-        self.last_checkpoint = checkpoint_id.unwrap_or_default();
-        self.fact(Moment::Before, Step::Restore, checkpoint_id).await?;
-        let backend = self.state_backend();
-        let loaded = restore::load(&self.env, self.file_system.as_ref(), &backend, restore).await?;
-        let (mut snapshots, kept_files) = loaded;
-        if !self.config.restore_watermark {
-            snapshots.values_mut().for_each(|snapshot| snapshot.watermark = None);
-        }
-        if let Some(checkpoint_id) = checkpoint_id {
-            self.uploads = UploadLedger::restored(checkpoint_id, kept_files);
-        }
-        let subtask = self.execution.subtask;
-        let parallelism = self.program.graph.vertex(subtask.vertex).parallelism;
-        let max_parallelism = self.program.graph.max_parallelism;
-        let sink_restored = self.sink.as_ref().and_then(|(uid, _)| snapshots.remove(uid));
-        let source_restored = self.source.as_ref().and_then(|(uid, _)| snapshots.remove(uid));
-        let context = OperatorContext {
-            uid: OperatorUid(String::new()),
-            subtask_index: subtask.index,
-            parallelism,
-            max_parallelism,
-            state_backend: backend,
-            restored_checkpoint_id: checkpoint_id,
-            processing_time: self.env.now(),
-            reporter: self.reporter.clone(),
-        };
-        if let Some((uid, own)) = &mut self.own_watermarks {
-            let kept = snapshots.remove(uid).filter(|_| self.config.restore_watermark);
-            own.open(kept)?;
-        }
-        self.chain.open(&context, snapshots)?;
-        if let Some((uid, sink)) = &mut self.sink {
-            let context = SinkContext {
-                env: self.env.clone(),
-                file_system: self.file_system.clone(),
-                uid: uid.clone(),
-                restored_checkpoint_id: checkpoint_id,
-                max_parallelism,
-                subtask_index: subtask.index,
-                parallelism,
-                attempt: self.execution.attempt,
-                reporter: self.reporter.clone(),
-            };
-            sink.open(&context, sink_restored).await?;
-        }
-        if let Some((_, source)) = &mut self.source {
-            let context = SourceContext {
-                env: self.env.clone(),
-                file_system: self.file_system.clone(),
-                subtask_index: subtask.index,
-                parallelism,
-                reporter: self.reporter.clone(),
-            };
-            source.open(&context, source_restored).await?;
-        }
-        self.fact(Moment::After, Step::Restore, checkpoint_id).await?;
-        self.report(TaskReport::Running(self.execution)).await
-    }
-
-    /// As configured, except that in a simulation nothing may depend on when threads of RocksDB get to run.
-    fn state_backend(&self) -> StateBackend {
-        match &self.config.state_backend {
-            StateBackend::RocksDb(options) => {
-                let simulated = self.env.is_simulated().then_some(BackgroundWork::AtSnapshots);
-                let background_work = simulated.unwrap_or(options.background_work);
-                // Without files a checkpoint has nothing to refer to: the job manager's memory takes it whole.
-                let incremental = options.incremental && self.checkpoint_directory.is_some();
-                StateBackend::RocksDb(RocksDbOptions { background_work, incremental, ..options.clone() })
-            }
-            StateBackend::HashMap => StateBackend::HashMap,
-        }
-    }
-
     async fn run_loop(&mut self) -> Result<TaskEnd> {
+        if !self.finished_operators.is_empty() && self.inputs.is_empty() {
+            self.advance_watermark(Timestamp::MAX).await?;
+            self.end_data(StopMode::Drain).await?;
+        }
+        if self.drained == EndOfInput::Handled {
+            self.end_source(StopMode::Drain).await?;
+        }
         loop {
             while let Ok(event) = self.mailbox.try_recv() {
                 if let Next::End(end) = self.on_event(event).await? {
                     return Ok(end);
                 }
             }
+            // What was emitted leaves first: downstream takes part in checkpoints until it has the end of this channel.
+            if self.end.is_settled() && self.open_channels == 0 && self.outputs.is_available() {
+                self.finish(Committed::AtTheEnd).await?;
+                return Ok(TaskEnd::Finished);
+            }
+            self.give_barriers_their_time().await?;
             if !(self.outputs.is_available() && self.work().await?) {
-                let deadline = self.deadline();
+                let barriers = self.barriers.deadline().into_iter().chain(self.outputs.deadline());
+                let deadline = barriers.chain(self.deadline()).min();
                 let waits_for_outputs = (!self.outputs.is_available()).then(|| self.env.now());
                 let event = self.env.until(deadline, self.mailbox.recv()).await;
                 if let Some(since) = waits_for_outputs {
@@ -297,6 +300,9 @@ impl Subtask {
 
     /// Does one piece of work; false if there is none.
     async fn work(&mut self) -> Result<bool> {
+        if self.stops_with.is_some() {
+            return Ok(false);
+        }
         let now = self.env.now();
         if self.chain.processing_time_deadline().is_some_and(|deadline| deadline <= now) {
             self.chain.advance_processing_time(now, &mut self.results)?;
@@ -322,7 +328,7 @@ impl Subtask {
     }
 
     fn deadline(&self) -> Option<Timestamp> {
-        if !self.outputs.is_available() {
+        if !self.outputs.is_available() || self.stops_with.is_some() {
             return None;
         }
         let source_wants = match (&self.source, self.source_status) {
@@ -356,7 +362,11 @@ impl Subtask {
 
     async fn on_event(&mut self, event: TaskEvent) -> Result<Next> {
         match event {
-            TaskEvent::Element { channel, element } => self.gate.push(channel, element),
+            TaskEvent::Element { channel, element } => match self.gate.push(channel, element) {
+                Arrival::Queued => {}
+                Arrival::Announced(barrier) => self.on_barrier(AlignerInput::Announced { channel, barrier }).await?,
+                Arrival::Overtakes => self.take_overtaking_barriers().await?,
+            },
             TaskEvent::InputConnected { channel, credit_return } => self.gate.connect(channel, credit_return),
             TaskEvent::OutputConnected { output, writer } => {
                 self.outputs.connect(output, writer).map_err(receiver_gone)?;
@@ -368,12 +378,20 @@ impl Subtask {
                 return Err(Error::new(ErrorKind::Unavailable, format!("connection lost: {reason}")));
             }
             TaskEvent::TriggerCheckpoint(barrier) => {
-                if self.source.is_some() {
-                    self.take_checkpoint(barrier).await?;
+                self.begins_without_inputs = Some(barrier);
+                self.begin_checkpoint().await?;
+            }
+            TaskEvent::NotifyComplete(checkpoint_id) => {
+                let stops = self.stops_with == Some(checkpoint_id);
+                if !(stops && planted!("stop_with_savepoint_commits_nothing")) {
+                    self.notify_complete(checkpoint_id).await?;
+                }
+                if self.stops_with == Some(checkpoint_id) {
+                    self.finish(Committed::BySavepoint).await?;
+                    return Ok(Next::End(TaskEnd::Finished));
                 }
             }
-            TaskEvent::NotifyComplete(checkpoint_id) => self.notify_complete(checkpoint_id).await?,
-            TaskEvent::NotifyAborted(checkpoint_id) => self.uploads.aborted(checkpoint_id),
+            TaskEvent::NotifyAborted(checkpoint_id) => self.aborted(checkpoint_id),
             TaskEvent::AlignWatermark(others) => {
                 if let Some((_, source)) = self.source.as_mut().filter(|_| !self.end_of_data)
                     && let Some(status) = source.on_alignment(others)
@@ -382,7 +400,7 @@ impl Subtask {
                 }
             }
             TaskEvent::Finish => {
-                self.finish().await?;
+                self.finish(Committed::AtTheEnd).await?;
                 return Ok(Next::End(TaskEnd::Finished));
             }
             TaskEvent::Cancel => return Ok(Next::End(TaskEnd::Cancelled)),
@@ -390,66 +408,7 @@ impl Subtask {
         Ok(Next::GoOn)
     }
 
-    /// Reads the source once; false if it has nothing now.
-    async fn read_source(&mut self, now: Timestamp) -> Result<bool> {
-        if self.next_watermark_at == Timestamp::MIN {
-            // What was restored counts from the first record on.
-            self.emit_source_watermark(now).await?;
-        }
-        let readable = !matches!(self.source_status, ReadStatus::NotBefore(time) if time > now);
-        if readable {
-            self.align_source(now).await?;
-            self.emit_from_source(now).await?;
-        }
-        let interval = self.config.auto_watermark_interval;
-        let expected = self.source.as_ref().is_some_and(|(_, source)| source.expects_periodic_emit());
-        let due = now >= self.next_watermark_at;
-        let emits = (due && (readable || expected)) || (readable && interval.is_zero());
-        if emits {
-            self.next_watermark_at = now.saturating_add(interval.max(LEAST_WATERMARK_INTERVAL));
-            self.emit_source_watermark(now).await?;
-            self.align_source(now).await?;
-        }
-        if self.source_status == ReadStatus::Ended {
-            self.align_source(now).await?;
-            let mode = self.source.as_ref().map_or(StopMode::Drain, |(_, source)| source.stop_mode());
-            if mode == StopMode::Drain {
-                self.on_status(WatermarkStatus::Active)?;
-                self.advance_watermark(Timestamp::MAX).await?;
-            }
-            self.end_data(mode).await?;
-        }
-        if readable {
-            // The mailbox and the other tasks come first again after each batch.
-            self.env.yield_now().await;
-        }
-        Ok(readable || emits)
-    }
-
-    pub(super) async fn emit_from_source(&mut self, now: Timestamp) -> Result<()> {
-        let Some((_, source)) = &mut self.source else { return Ok(()) };
-        let mut outputs = Vec::new();
-        self.source_status = source.poll(now, self.config.batch_records, &mut outputs).await?;
-        self.process_source_outputs(outputs).await
-    }
-
-    async fn emit_source_watermark(&mut self, now: Timestamp) -> Result<()> {
-        let Some((_, source)) = &mut self.source else { return Ok(()) };
-        let mut outputs = Vec::new();
-        source.on_periodic_emit(now.saturating_sub(self.back_pressured), &mut outputs);
-        self.process_source_outputs(outputs).await
-    }
-
-    /// Lets the source compare its splits with each other, and tells the other sources of its group.
-    async fn align_source(&mut self, now: Timestamp) -> Result<()> {
-        let execution = self.execution;
-        match self.source.as_mut().and_then(|(_, source)| source.align(now)) {
-            Some(report) => self.report(TaskReport::Watermark { execution, report }).await,
-            None => Ok(()),
-        }
-    }
-
-    async fn process_source_outputs(&mut self, outputs: Vec<SourceOutput>) -> Result<()> {
+    pub(super) async fn process_source_outputs(&mut self, outputs: Vec<SourceOutput>) -> Result<()> {
         for output in outputs {
             match output {
                 SourceOutput::Batch(batch) => self.process_batch(Input::First, batch).await?,
@@ -460,6 +419,9 @@ impl Subtask {
     }
 
     async fn process(&mut self, channel: usize, element: StreamElement) -> Result<()> {
+        if let Some(received) = &mut self.received {
+            received[channel].push(&element);
+        }
         match element {
             StreamElement::Batch(batch) if self.own_watermarks.is_some() => {
                 let mut outputs = Vec::new();
@@ -485,8 +447,24 @@ impl Subtask {
                 self.open_inputs -= 1;
                 if self.open_inputs == 0 { self.end_data(mode).await } else { Ok(()) }
             }
-            StreamElement::EndOfPartition => self.on_barrier(AlignerInput::EndOfChannel { channel }).await,
+            StreamElement::EndOfPartition => {
+                self.open_channels -= 1;
+                self.on_barrier(AlignerInput::EndOfChannel { channel }).await?;
+                self.begin_checkpoint().await
+            }
         }
+    }
+
+    /// Begins the checkpoint that the coordinator asked for, if no channel can bring its barrier any more.
+    async fn begin_checkpoint(&mut self) -> Result<()> {
+        if self.open_channels == 0
+            && let Some(barrier) = self.begins_without_inputs.take()
+            // A settled subtask is as good as finished.
+            && !self.end.is_settled()
+        {
+            self.take_checkpoint(barrier).await?;
+        }
+        Ok(())
     }
 
     async fn on_watermark_of_inputs(&mut self, combined: Vec<WatermarkOutput>) -> Result<()> {
@@ -510,7 +488,7 @@ impl Subtask {
         Ok(())
     }
 
-    fn on_status(&mut self, status: WatermarkStatus) -> Result<()> {
+    pub(super) fn on_status(&mut self, status: WatermarkStatus) -> Result<()> {
         if self.status == status {
             return Ok(());
         }
@@ -518,34 +496,12 @@ impl Subtask {
         self.outputs.broadcast(&StreamElement::Status(status)).map_err(receiver_gone)
     }
 
-    async fn on_barrier(&mut self, input: AlignerInput) -> Result<()> {
-        let mut actions = Vec::new();
-        self.barriers.handle(input, &mut actions);
-        for action in actions {
-            match action {
-                AlignerAction::AlignmentStarted(checkpoint_id) => {
-                    self.fact(Moment::Before, Step::Alignment, Some(checkpoint_id)).await?;
-                }
-                AlignerAction::Block(channel) => self.gate.block(channel),
-                AlignerAction::UnblockAll => self.gate.unblock_all(),
-                AlignerAction::Snapshot(barrier) => {
-                    self.fact(Moment::After, Step::Alignment, Some(barrier.checkpoint_id)).await?;
-                    self.take_checkpoint(barrier).await?;
-                }
-                AlignerAction::Abort { checkpoint_id, reason } => {
-                    self.give_up_checkpoint(checkpoint_id, reason.to_string()).await?;
-                }
-            }
-        }
-        Ok(())
-    }
-
     async fn process_batch(&mut self, input: Input, batch: AnyBatch) -> Result<()> {
         self.chain.process(input, batch, &mut self.results)?;
         self.deliver().await
     }
 
-    async fn advance_watermark(&mut self, watermark: Timestamp) -> Result<()> {
+    pub(super) async fn advance_watermark(&mut self, watermark: Timestamp) -> Result<()> {
         self.chain.advance_watermark(watermark, &mut self.results)?;
         self.deliver().await?;
         // Several vertices may have one name.
@@ -573,12 +529,16 @@ impl Subtask {
         Ok(())
     }
 
-    async fn end_data(&mut self, mode: StopMode) -> Result<()> {
+    pub(super) async fn end_data(&mut self, mode: StopMode) -> Result<()> {
         self.end_of_data = true;
         if mode == StopMode::Drain {
             self.chain.finish(&mut self.results)?;
             self.deliver().await?;
         }
+        if let Some((_, sink)) = &mut self.sink {
+            sink.end_of_input();
+        }
+        self.end.data_ended();
         self.outputs.broadcast(&StreamElement::EndOfData(mode)).map_err(receiver_gone)?;
         self.fact(Moment::After, Step::EndOfData, None).await?;
         self.report(TaskReport::EndOfData(self.execution)).await
@@ -591,17 +551,26 @@ impl Subtask {
         }
         self.chain.notify_complete(checkpoint_id)?;
         self.uploads.confirmed(checkpoint_id);
+        if let Some(local_state) = self.local_state.clone() {
+            local_state.completed(checkpoint_id);
+            self.env.spawn(local_state.tidy_up());
+        }
         if let Some((_, source)) = &mut self.source {
             source.notify_complete();
         }
+        self.end.completed(checkpoint_id);
         Ok(())
     }
 
-    async fn finish(&mut self) -> Result<()> {
-        if self.config.checkpoints.interval.is_none()
+    async fn finish(&mut self, committed: Committed) -> Result<()> {
+        if committed == Committed::AtTheEnd
+            && self.config.checkpoints.interval.is_none()
             && let Some((_, sink)) = &mut self.sink
         {
             sink.commit_without_checkpoint().await?;
+        }
+        if let Some((_, sink)) = &mut self.sink {
+            sink.finish().await?;
         }
         self.close_sink().await?;
         self.fact(Moment::After, Step::Finish, None).await?;

@@ -283,6 +283,31 @@ fn damaged_checkpoint_metadata_is_refused_and_changes_nothing() {
     });
 }
 
+#[test]
+fn a_state_file_that_is_lost_ends_the_job_at_once_whatever_the_restart_strategy() {
+    on_host(|env| async move {
+        let workspace = Workspace::new();
+        let pipeline = workspace.flights(Flights { parallelism: 2, rate: Some(2000), splits: false });
+        let text = fs::read_to_string(&pipeline).unwrap();
+        let in_files = "[config]\n\"execution.checkpointing.data-inline-threshold\" = \"0\"\n";
+        fs::write(&pipeline, text.replace("[config]\n", in_files)).unwrap();
+        let process = Process::start(&env, &["run", &pipeline]);
+        workspace.appears(&env, "checkpoints/flights/ha/0000000005").await;
+        process.kill();
+        let newest = *kept_checkpoints(&env, &pipeline).await.last().unwrap();
+        for file in fs::read_dir(workspace.path(&format!("checkpoints/flights/chk-{newest}"))).unwrap() {
+            let path = file.unwrap().path();
+            if !path.ends_with("_metadata") {
+                fs::remove_file(path).unwrap();
+            }
+        }
+        // A thousand restarts are allowed, and none is made.
+        let exit = Process::run(&env, &["run", &pipeline]).await;
+        assert_error(&exit, 1, &["cannot read state file"]);
+        assert_eq!(exit.said.matches("restart").count(), 0, "{}", exit.said);
+    });
+}
+
 /// The checkpoints that the command lists, the newest last.
 async fn kept_checkpoints(env: &Env, pipeline: &str) -> Vec<u64> {
     let listed = Process::run(env, &["checkpoints", pipeline]).await;

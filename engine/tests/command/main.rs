@@ -7,6 +7,8 @@ mod bad_input;
 #[cfg(test)]
 mod cases;
 #[cfg(test)]
+mod control;
+#[cfg(test)]
 mod flights;
 #[cfg(test)]
 mod kill_moments;
@@ -16,5 +18,9 @@ mod process;
 mod rocksdb;
 #[cfg(test)]
 mod sigkill;
+#[cfg(test)]
+mod soak;
+#[cfg(test)]
+mod standby;
 #[cfg(test)]
 mod workspace;

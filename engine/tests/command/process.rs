@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader, Read},
+    net::{Ipv4Addr, TcpListener},
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -10,6 +11,13 @@ use tidegate::env::{Env, channel::mpsc};
 
 /// Far more than anything here takes; a process that is still there then hangs.
 pub const BOUND: Duration = Duration::from_secs(60);
+
+/// A port that is free now, of a loopback address that no connection leaves from: nobody takes it by chance meanwhile.
+pub fn free_address() -> String {
+    let process = std::process::id().to_be_bytes();
+    let host = Ipv4Addr::new(127, 128 | process[1], process[2], process[3].max(2));
+    TcpListener::bind((host, 0)).unwrap().local_addr().unwrap().to_string()
+}
 
 /// A running process. It is killed when this is dropped.
 pub struct Process {

@@ -1,14 +1,14 @@
 //! The test that nobody can argue with: real processes, killed by the kernel at random moments, commit exactly what an
 //! undisturbed run commits.
 
-use std::{net::TcpListener, time::Duration};
+use std::time::Duration;
 
 use tidegate::env::Env;
 
 use super::{
     flights::{Expected, expected},
     kill_moments::KillMoments,
-    process::{BOUND, Process},
+    process::{BOUND, Process, free_address},
     workspace::{Flights, Workspace},
 };
 
@@ -59,9 +59,28 @@ fn a_job_that_is_killed_again_and_again_commits_what_an_undisturbed_one_does() {
     .unwrap();
 }
 
-/// A port of the loopback interface that is free now.
-fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+#[test]
+fn a_job_that_is_killed_goes_on_with_any_other_parallelism() {
+    Env::run_on_host(2, |env| async move {
+        let workspace = Workspace::new();
+        let mut moments = KillMoments::new(&env);
+        let mut log = String::new();
+        for parallelism in [2, 3, 1, 4] {
+            let pipeline = workspace.flights(Flights { parallelism, ..SLOW });
+            let mut process = Process::start(&env, &["run", &pipeline, "--task-managers", "2"]);
+            if let Some(exit) = process.exit_within(moments.within(400..900)).await {
+                panic!("it ended by itself, {:?}:\n{log}{}", exit.code, exit.said);
+            }
+            log.push_str(process.said());
+            process.kill();
+        }
+        let pipeline = workspace.flights(SLOW);
+        let exit = Process::run(&env, &["run", &pipeline]).await;
+        assert_eq!(exit.code, Some(0), "{log}{}", exit.said);
+        assert!(exit.said.contains("resumes unfinished work from checkpoint"), "{log}{}", exit.said);
+        assert_all_there_once(&workspace);
+    })
+    .unwrap();
 }
 
 #[test]

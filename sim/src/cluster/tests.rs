@@ -1,6 +1,9 @@
 //! What a cluster does when nothing disturbs it.
 
-use std::{collections::BTreeSet, sync::Mutex};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Mutex,
+};
 
 use tidegate::{
     api::{StreamEnvironment, WatermarkStrategy},
@@ -41,10 +44,14 @@ fn check_one_attempt(seed: u64, count: u64, interval: Option<Duration>, concurre
         seed: Seed(seed).child("world").0,
         config: job.config().clone(),
         program: Arc::new(job.build().unwrap()),
+        rescaled: BTreeMap::new(),
         task_managers: PARALLELISM,
         faults: Vec::new(),
         planted: None,
+        network: NetworkConfig::default(),
+        schedule: None,
         undisturbed: Duration::from_secs(60),
+        watch: Watch::Faults,
     };
     let ClusterRun { end, recorded, .. } = cluster.run(Keep::Hash);
     assert!(matches!(end, RunEnd::Finished), "seed {seed}: {end:?}");

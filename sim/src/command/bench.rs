@@ -151,10 +151,8 @@ fn cpu_seconds() -> f64 {
 }
 
 fn standard_plan(seed: u64) -> Plan {
-    let fault = |kind, step, occurrence| Fault {
-        kind,
-        at: At { step, moment: Moment::After, subject: None, occurrence },
-        lasts_ms: 2_000,
+    let fault = |kind, step: Step, occurrence| {
+        Fault::new(kind, At { site: step.into(), moment: Moment::After, subject: None, occurrence }, 2_000)
     };
     Plan {
         scenario: "standard".into(),
@@ -165,5 +163,7 @@ fn standard_plan(seed: u64) -> Plan {
             fault(FaultKind::CrashJobManager, Step::MetadataWrite, 6),
         ],
         planted: None,
+        schedule: None,
+        demands: Vec::new(),
     }
 }

@@ -12,9 +12,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Outcome, Wrong, cores, select, wall_clock, write_json};
 use crate::{
-    campaign::{Extent, SeedResult, Twice, needed_faults, run_seeds, shrink},
+    campaign::{Extent, SeedResult, Twice, run_seeds},
     capsule::Capsule,
     report::Tally,
+    scenario::Strategy,
+    shrink::{RUNS_MAX, shrink},
     workload::{Backend, Shape},
 };
 
@@ -44,6 +46,12 @@ pub(super) struct Campaign {
     /// Runs generated pipelines in this backend: `memory`, `rocksdb` or `rocksdb_incremental`.
     #[arg(long, value_parser = Backend::named)]
     backend: Option<Backend>,
+    /// How faults and schedule are chosen: as the scenarios declare, or `uniform`, `swarm` or `pct`.
+    #[arg(long, value_parser = Strategy::named, default_value = "declared")]
+    strategy: Strategy,
+    /// Plants a bug, and ends with the first run that breaks an invariant.
+    #[arg(long)]
+    planted: Option<String>,
     /// Where capsules of failures go.
     #[arg(long, default_value = "failures")]
     failures: PathBuf,
@@ -56,7 +64,7 @@ fn parse_budget(text: &str) -> Result<Duration, String> {
     tidegate::pipeline::duration::parse_duration(text).map_err(|error| error.to_string())
 }
 
-fn parse_shard(text: &str) -> Result<(u64, u64), String> {
+pub(super) fn parse_shard(text: &str) -> Result<(u64, u64), String> {
     let parts = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
     match parts {
         Some((shard, shards)) if shard < shards => Ok((shard, shards)),
@@ -78,6 +86,7 @@ impl Campaign {
         for scenario in scenarios.iter_mut().filter(|scenario| scenario.shape == Shape::Generated) {
             scenario.workload.backend = self.backend.or(scenario.workload.backend);
         }
+        scenarios.iter_mut().for_each(|scenario| scenario.planted.clone_from(&self.planted));
         if scenarios.is_empty() {
             return Err(Wrong(format!("there is no scenario in {}", catalogue.display())));
         }
@@ -90,15 +99,17 @@ impl Campaign {
             shards: self.shard.1,
             jobs: self.jobs.unwrap_or_else(cores),
             twice: if self.once { Twice::No } else { Twice::Yes },
+            strategy: self.strategy,
         };
         let bar = self.progress_bar(seeds / self.shard.1);
         let (started, stop) = (wall_clock(), AtomicBool::new(false));
         let mut tally = Tally::new(&scenarios);
         let mut groups: BTreeMap<String, Group> = BTreeMap::new();
-        let mut highest = self.first_seed;
+        let (mut highest, mut reached) = (self.first_seed, 0_u64);
         run_seeds(&scenarios, extent, &stop, |seed| {
             tally.add(&seed);
             highest = highest.max(seed.seed + 1);
+            reached += u64::from(seed.result.planted_reached > 0);
             match self.budget {
                 Some(budget) => {
                     bar.set_position(started.elapsed().as_secs());
@@ -109,6 +120,7 @@ impl Campaign {
                 None => bar.inc(1),
             }
             if let Some(signature) = signature(&seed) {
+                stop.fetch_or(self.planted.is_some(), Ordering::Relaxed);
                 bar.println(format!("seed {} of {}: {signature}", seed.seed, scenarios[seed.scenario].name));
                 groups.entry(signature).and_modify(|group| group.seeds += 1).or_insert(Group { first: seed, seeds: 1 });
             }
@@ -118,6 +130,9 @@ impl Campaign {
         println!("{}", report.text());
         let seconds = started.elapsed().as_secs_f64();
         println!("{seconds:.1} s, {:.1} runs per second and worker", self.speed(report.runs, seconds, extent.jobs));
+        if let Some(planted) = &self.planted {
+            return Ok(survived_or_not(planted, reached, &groups));
+        }
         for (signature, group) in &groups {
             self.show_failure(signature, group)?;
         }
@@ -152,18 +167,33 @@ impl Campaign {
         for line in &violation.evidence {
             println!("    {line}");
         }
-        let smallest = shrink(&first.plan, &violation.signature);
-        println!("  the smallest plan that fails so:");
-        for (index, needed) in needed_faults(&smallest, &violation.signature) {
-            let proof = if needed { "without it the run holds" } else { "also without it" };
-            println!("    {} ({proof})", smallest.faults[index]);
-        }
-        let name: String =
-            violation.signature.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(80).collect();
-        let path = self.failures.join(format!("{name}.toml"));
-        Capsule::new(smallest, violation.signature.clone()).write(&path)?;
+        let shrunk = shrink(&first.plan, &violation.signature, RUNS_MAX);
+        print!("  {}", shrunk.text().trim_end().replace('\n', "\n  "));
+        println!();
+        let path = self.failures.join(format!("{}.toml", super::file_name(&violation.signature)));
+        Capsule::new(shrunk.plan, violation.signature.clone()).write(&path)?;
         println!("  replay with: cargo sim replay {}", path.display());
         Ok(())
+    }
+}
+
+/// Whether a planted bug broke an invariant, and where first; so many runs came to its site.
+fn survived_or_not(planted: &str, reached: u64, groups: &BTreeMap<String, Group>) -> Outcome {
+    match groups.iter().min_by_key(|(_, group)| group.first.seed) {
+        None if reached == 0 => {
+            println!(
+                "no run came to the site of {planted}: nothing is planted under that name, or no scenario leads there"
+            );
+            Outcome::Unknown
+        }
+        None => {
+            println!("{planted} survived, although {reached} runs came to its site");
+            Outcome::AsClaimed
+        }
+        Some((signature, Group { first, .. })) => {
+            println!("{planted} was caught: seed {} of {}: {signature}", first.seed, first.plan.scenario);
+            Outcome::Violated
+        }
     }
 }
 

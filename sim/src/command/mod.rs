@@ -4,10 +4,13 @@
 
 mod bench;
 mod campaign;
+mod diff;
+mod exhaust;
 mod list;
 mod matrix;
 mod replay;
 mod run;
+mod shrink;
 mod zoo;
 
 use std::{path::PathBuf, process::ExitCode, time::Instant};
@@ -37,8 +40,14 @@ enum Command {
     Run(run::Run),
     /// Runs many seeds of many scenarios and reports the outcomes.
     Campaign(campaign::Campaign),
+    /// Lets processes die at every point at which they can, one run for each, or at every pair of points.
+    Exhaust(exhaust::Exhaust),
     /// Runs a capsule again.
     Replay(replay::Replay),
+    /// Makes a failing run as small as it fails, and proves that nothing can be left out.
+    Shrink(shrink::Shrink),
+    /// Shows the first event in which two runs differ.
+    Diff(diff::Diff),
     /// Plants each known bug and reports whether it is caught.
     Zoo(zoo::Zoo),
     /// Runs every kind of stage with a crash at every moment of a checkpoint.
@@ -73,7 +82,10 @@ pub fn main() -> ExitCode {
         Command::List(list) => list.run(&catalogue),
         Command::Run(run) => run.run(&catalogue),
         Command::Campaign(campaign) => campaign.run(&catalogue),
+        Command::Exhaust(exhaust) => exhaust.run(&catalogue),
         Command::Replay(replay) => replay.run(),
+        Command::Shrink(shrink) => shrink.run(),
+        Command::Diff(diff) => diff.run(),
         Command::Zoo(zoo) => zoo.run(&catalogue),
         Command::Matrix(matrix) => matrix.run(),
         Command::Bench(bench) => bench.run(),
@@ -109,6 +121,11 @@ fn write_json(path: Option<&PathBuf>, value: &impl serde::Serialize) -> Result<(
     let Some(path) = path else { return Ok(()) };
     let text = serde_json::to_string_pretty(value)?;
     std::fs::write(path, text).map_err(|error| Wrong(format!("cannot write {}: {error}", path.display())))
+}
+
+/// The name of a file about a signature.
+fn file_name(signature: &str) -> String {
+    signature.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(80).collect()
 }
 
 /// The wall clock, for progress and speed; nothing of it reaches a result that is compared.

@@ -90,6 +90,9 @@ pub(super) fn run_and_show(plan: &Plan, verbose: bool, json: Option<&PathBuf>) -
     if result.missed > 0 {
         println!("{} faults did not come to their moment", result.missed);
     }
+    for step in &result.untaken {
+        println!("{} did not happen", step.name());
+    }
     for violation in &result.violations {
         println!("\nVIOLATED {} {}: {}", violation.invariant.number(), violation.invariant.name(), violation.sentence);
         for line in &violation.evidence {

@@ -1,7 +1,7 @@
 //! I8 EventuallyCommitted: whatever belongs to a completed checkpoint gets committed.
 //!
 //! Two things belong to a completed checkpoint: the transactions in its sinks' state, and those that were pre-committed
-//! for it by the attempt that completed it. Each of the latter must be among the former, and each that is not empty must
+//! for it by the attempts that took part in it. Each of the latter must be among the former, and each that is not empty must
 //! be visible at the end. Judged of runs that finished. Source: Flink `TwoPhaseCommitSinkFunction`, FLINK-26403.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +23,9 @@ pub(super) fn judge(history: &History, model: &Model) -> Vec<Violation> {
     }
     let mut lost: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut forgotten = Vec::new();
-    for (checkpoint_id, capture) in &history.completed {
+    for (checkpoint_id, capture) in history.snapshots() {
+        // What the job went back behind was committed, or is done again.
+        let must_be_visible = history.is_on_last_branch(checkpoint_id, capture);
         let mut tokens = BTreeSet::new();
         for sink in model.sinks() {
             let visible: BTreeSet<&str> =
@@ -31,14 +33,14 @@ pub(super) fn judge(history: &History, model: &Model) -> Vec<Violation> {
             for transaction in committed::pending(capture, &sink.name) {
                 tokens.insert(transaction.token);
                 let name = transaction.visible().unwrap_or_else(|| transaction.staged.clone());
-                if transaction.bytes > 0 && !visible.contains(name.as_str()) {
+                if must_be_visible && transaction.bytes > 0 && !visible.contains(name.as_str()) {
                     lost.entry(sink.name.clone()).or_default().insert(name);
                 }
             }
         }
         let known =
             |fact: &&FactRecord| StagedName::parse(&fact.detail).is_some_and(|name| tokens.contains(&name.token));
-        forgotten.extend(pre_committed(history, *checkpoint_id, capture).filter(|fact| !known(fact)));
+        forgotten.extend(pre_committed(history, checkpoint_id, capture).filter(|fact| !known(fact)));
     }
     let lost = lost.into_iter().map(|(sink, names)| Violation {
         invariant: InvariantId::I8,
@@ -61,16 +63,18 @@ pub(super) fn judge(history: &History, model: &Model) -> Vec<Violation> {
     violations
 }
 
-/// The pre-commits for a checkpoint by the attempt that completed it.
+/// The pre-commits for a checkpoint by the attempts that took part in it.
 fn pre_committed<'a>(
     history: &'a History,
     checkpoint_id: CheckpointId,
     capture: &'a CompletedCapture,
 ) -> impl Iterator<Item = &'a FactRecord> {
+    let attempts = capture.metadata.as_ref().map(|metadata| history.attempts_in(metadata)).unwrap_or_default();
     history.facts.iter().filter(move |fact| {
+        let took_part = |subtask: &str| attempts.get(subtask) == Some(&fact.attempt);
         fact.step == Step::PreCommit
             && fact.moment == Moment::After
             && fact.checkpoint_id == Some(checkpoint_id)
-            && capture.metadata.as_ref().is_ok_and(|metadata| metadata.attempt == fact.attempt)
+            && fact.subtask.as_deref().is_some_and(took_part)
     })
 }

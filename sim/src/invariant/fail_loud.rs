@@ -14,8 +14,8 @@ const LAST_FACTS: usize = 10;
 
 pub(super) fn judge(history: &History, _model: &Model) -> Vec<Violation> {
     let (sentence, signature) = match &history.end {
-        RunEnd::Finished | RunEnd::Hung => return Vec::new(),
-        RunEnd::Failed { .. } if storage_lost_data(history) => return Vec::new(),
+        RunEnd::Finished | RunEnd::Cancelled | RunEnd::Hung => return Vec::new(),
+        RunEnd::Failed { .. } if history.storage_lied => return Vec::new(),
         RunEnd::Failed { reason } => (
             format!("The job failed for good although it could go on: {reason}."),
             format!("I20 failed: {}", stable(reason)),
@@ -27,11 +27,6 @@ pub(super) fn judge(history: &History, _model: &Model) -> Vec<Violation> {
     let last = history.facts.len().saturating_sub(LAST_FACTS);
     let evidence = history.facts[last..].iter().map(describe).collect();
     vec![Violation { invariant: InvariantId::I20, sentence, signature, evidence }]
-}
-
-/// Whether storage lost something that it had said to be durable. No fault does that yet.
-fn storage_lost_data(_history: &History) -> bool {
-    false
 }
 
 /// A message without what differs from run to run: each word with a digit becomes `#`.

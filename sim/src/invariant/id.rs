@@ -12,7 +12,7 @@ macro_rules! invariants {
 
         impl InvariantId {
             /// All, in order.
-            pub const ALL: [Self; 22] = [$(Self::$id),*];
+            pub const ALL: [Self; 23] = [$(Self::$id),*];
 
             /// Its number, such as `I1`.
             pub fn number(self) -> &'static str {
@@ -61,4 +61,5 @@ invariants! {
     I20 "FailLoud" "what cannot be kept is reported, never silently dropped"
     I21 "Determinism" "same seed, same trace hash: debug or release, one or many workers, any hash seed"
     I22 "InFlightExact" "each in-flight record is there once, before newer ones, uncorrupted"
+    I23 "FailoverScope" "a failure restarts the regions of what failed, and nothing else"
 }

@@ -12,7 +12,8 @@
 //! | else | I5 |
 //! | committed output, by the operation that keeps state next before the sink | I10, I11 or I5 |
 //!
-//! Of output that is still missing at the end, only runs that finished are accused. Source: consistent cuts (Chandy and
+//! A checkpoint that holds data under way is left out: each subtask stands at a position of its own then. What it holds is
+//! the matter of I22, and what comes of it that of the output. Of output that is still missing at the end, only runs that finished are accused. Source: consistent cuts (Chandy and
 //! Lamport 1985; Carbone et al. 2015).
 
 use std::collections::BTreeMap;
@@ -23,24 +24,31 @@ use tidegate::{
     pipeline::{PlannedOperation, ProcessFunction},
 };
 
-use super::{InvariantId, Violation, committed, limited, splits};
+use super::{InvariantId, Violation, committed, drained_model, limited, model_drained_at, splits};
 use crate::{
-    history::{CompletedCapture, History, RunEnd},
+    history::{CompletedCapture, History},
     model::{Cut, Model, ScriptCut, kept::KeptByStage, layout},
 };
 
 pub(super) fn judge(history: &History, model: &Model) -> Vec<Violation> {
     let mut violations = Vec::new();
-    for (checkpoint_id, capture) in &history.completed {
+    let drained = drained_model(history, model);
+    for (checkpoint_id, capture) in history.snapshots().filter(|(_, capture)| !capture.has_data_under_way()) {
+        // From the savepoint on with which it was drained, the job has no more data than up to there.
+        let is_drained = history.drained.and_then(|drained| history.completed.get(&drained));
+        let is_drained = is_drained.is_some_and(|drained| drained.sequence <= capture.sequence);
+        // A savepoint of a drain that came to nothing, with time at its end, is of no other job than itself.
+        let alone = (capture.drains && !is_drained).then(|| model_drained_at(capture, history, model)).flatten();
+        let model = drained.as_ref().filter(|_| is_drained).or(alone.as_ref()).unwrap_or(model);
         // Splits that are not there once each are the matter of another invariant, and there is no cut without them.
-        let Ok(cut) = splits::cut(capture, model) else { continue };
-        let checkpoint = Checkpoint { checkpoint_id: *checkpoint_id, cut, found: BTreeMap::new() };
-        let (checkpoint, problems) = checkpoint.read(capture, model);
+        let Ok(cut) = splits::cut(capture, history, model) else { continue };
+        let checkpoint = Checkpoint { checkpoint_id, cut, found: BTreeMap::new() };
+        let (checkpoint, problems) = checkpoint.read(capture, history, model);
         violations.extend(problems);
         match model.script_at(&checkpoint.cut) {
             // Nobody can see whether a script that stands at its end has ended: what fits better is right.
             Ok(expected) => {
-                let judged = expected.iter().map(|expected| checkpoint.compare(expected, history, model));
+                let judged = expected.iter().map(|expected| checkpoint.compare(expected, (capture, history), model));
                 let lines = |violations: &Vec<Violation>| violations.iter().map(|v| v.evidence.len()).sum::<usize>();
                 violations.extend(judged.min_by_key(lines).unwrap_or_default());
             }
@@ -61,7 +69,7 @@ struct Checkpoint {
 }
 
 impl Checkpoint {
-    fn read(mut self, capture: &CompletedCapture, model: &Model) -> (Self, Vec<Violation>) {
+    fn read(mut self, capture: &CompletedCapture, history: &History, model: &Model) -> (Self, Vec<Violation>) {
         let mut violations = Vec::new();
         for (uid, operation) in model.stages() {
             let (kept, problems) = layout::stage::kept(operation, snapshots(capture, &uid));
@@ -69,7 +77,10 @@ impl Checkpoint {
                 let what = format!("state of {uid} that is not what it must be");
                 violations.push(self.violation(InvariantId::I5, &what, limited(problems)));
             }
-            self.found.insert(uid, kept);
+            // What had finished keeps nothing any more, and nobody can compare it.
+            if !history.has_finished(&uid, capture) {
+                self.found.insert(uid, kept);
+            }
         }
         (self, violations)
     }
@@ -83,18 +94,25 @@ impl Checkpoint {
         }
     }
 
-    fn compare(&self, expected: &ScriptCut, history: &History, model: &Model) -> Vec<Violation> {
+    fn compare(
+        &self,
+        expected: &ScriptCut,
+        (capture, history): (&CompletedCapture, &History),
+        model: &Model,
+    ) -> Vec<Violation> {
         let mut violations = Vec::new();
+        let branch = history.branch_of(self.checkpoint_id, capture);
+        let must_be_visible = committed::must_be_visible(history, model, (self.checkpoint_id, capture));
         for (uid, operation) in model.stages() {
             if let (Some(expected), Some(found)) = (expected.kept.get(&uid), self.found.get(&uid)) {
                 violations.extend(self.compare_stage((&uid, operation), expected, found, model));
             }
         }
         for (sink, expected) in &expected.output {
-            let actual = committed::lines_up_to(history, sink, self.checkpoint_id);
+            let actual = committed::lines_on(history, sink, &branch);
             let (lost, extra) = (expected.minus(&actual), actual.minus(expected));
             let mut evidence: Vec<String> = extra.iter().map(|(line, count)| format!("+ {count} × {line}")).collect();
-            if history.end == RunEnd::Finished {
+            if must_be_visible {
                 evidence.extend(lost.iter().map(|(line, count)| format!("- {count} × {line}")));
             }
             if !evidence.is_empty() {

@@ -14,7 +14,7 @@ use crate::{
 
 pub(super) fn judge(history: &History, model: &Model) -> Vec<Violation> {
     let mut violations = Vec::new();
-    for (checkpoint_id, capture) in &history.completed {
+    for (checkpoint_id, capture) in history.snapshots() {
         for (uid, _) in model.stages() {
             let mut evidence = Vec::new();
             for (subtask, operators) in &capture.state {

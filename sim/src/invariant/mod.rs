@@ -8,8 +8,10 @@ mod committed;
 mod cut;
 mod eventually_committed;
 mod fail_loud;
+mod failover_scope;
 mod fencing;
 mod id;
+mod in_flight;
 mod kept;
 mod key_groups;
 mod newest_checkpoint;
@@ -18,8 +20,10 @@ mod no_dup;
 mod no_leak;
 mod no_loss;
 mod order;
+mod ownership;
 mod progress;
 mod ref_integrity;
+mod savepoint_failure;
 mod splits;
 #[cfg(test)]
 mod tests;
@@ -27,7 +31,10 @@ mod watermark;
 
 pub use id::InvariantId;
 
-use crate::{history::History, model::Model};
+use crate::{
+    history::{CompletedCapture, History},
+    model::Model,
+};
 
 /// A broken invariant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +53,7 @@ pub struct Violation {
 pub type Judge = fn(&History, &Model) -> Vec<Violation>;
 
 /// The invariants that are judged here, with their judges. One judge may tell several kinds of violations apart.
-const JUDGES: [(&[InvariantId], Judge); 16] = [
+const JUDGES: [(&[InvariantId], Judge); 19] = [
     (&[InvariantId::I1], no_loss::judge),
     (&[InvariantId::I2], no_dup::judge),
     (&[InvariantId::I3], no_dirty::judge),
@@ -63,6 +70,9 @@ const JUDGES: [(&[InvariantId], Judge); 16] = [
     (&[InvariantId::I17], fencing::judge),
     (&[InvariantId::I19], newest_checkpoint::judge),
     (&[InvariantId::I20], fail_loud::judge),
+    (&[InvariantId::I22], in_flight::judge),
+    (&[InvariantId::I23], failover_scope::judge),
+    (&[InvariantId::I20, InvariantId::I23], savepoint_failure::judge),
 ];
 
 /// The invariants that are judged: those of [`judge`], and determinism, which takes two runs.
@@ -70,12 +80,35 @@ pub fn all() -> Vec<InvariantId> {
     let mut all: Vec<InvariantId> = JUDGES.iter().flat_map(|(invariants, _)| invariants.iter().copied()).collect();
     all.push(InvariantId::I21);
     all.sort_unstable();
+    all.dedup();
     all
 }
 
 /// Everything that is wrong with a run.
 pub fn judge(history: &History, model: &Model) -> Vec<Violation> {
-    JUDGES.iter().flat_map(|(_, judge)| judge(history, model)).collect()
+    let drained = drained_model(history, model);
+    let judged = JUDGES.iter().flat_map(|(invariants, judge)| {
+        // The whole output of a job that was drained is that of the data up to there.
+        let is_of_output =
+            invariants.iter().all(|it| matches!(it, InvariantId::I1 | InvariantId::I2 | InvariantId::I4));
+        judge(history, drained.as_ref().filter(|_| is_of_output).unwrap_or(model))
+    });
+    judged.chain(no_dup::judge_left_branches(history, model)).collect()
+}
+
+/// How many lines are in the committed output once more because the job went back behind them.
+pub(crate) fn repeated(history: &History, model: &Model) -> usize {
+    committed::repeated(history, model)
+}
+
+/// What a job must do that was drained: its data ended with the savepoint. `None` if it was not, or nobody can say where.
+fn drained_model(history: &History, model: &Model) -> Option<Model> {
+    model_drained_at(history.completed.get(&history.drained?)?, history, model)
+}
+
+/// What a job must do whose data ended with this savepoint. `None` if nobody can say where that is.
+fn model_drained_at(savepoint: &CompletedCapture, history: &History, model: &Model) -> Option<Model> {
+    model.drained_at(&splits::cut(savepoint, history, model).ok()?).ok()
 }
 
 /// Most lines of evidence of one violation.

@@ -1,21 +1,22 @@
 //! I16 NoLeak: opened = committed + aborted + live, for transactions and for files.
 //!
-//! No transaction is both committed and aborted. When the job has finished none is live: no staged file is left, and no
-//! checkpoint but the newest completed ones that the job retains, and no file but theirs that checkpoints share. The former is judged of every run, the latter of runs
-//! that finished. A transaction of a dead attempt is aborted by whoever removes its file, without a fact.
+//! No transaction is both committed and aborted. When the job has finished none is live: no staged file is left, no
+//! checkpoint that is not the user's, nothing of a savepoint that came to nothing, no file that checkpoints shared, and no
+//! copy of state on a task manager's own disk; directories of checkpoints and savepoints count if they are empty, too. The former is judged of every run, the latter of runs that finished. A
+//! transaction of a dead attempt is aborted by whoever removes its file, without a fact.
 //! Source: FLINK-13941; the ledger of Flink `TwoPhaseCommitSinkFunction`.
 
 use std::collections::BTreeSet;
 
-use tidegate::{
-    event::{Moment, Step},
-    id::CheckpointId,
-};
+use tidegate::event::{Moment, Step};
 
-use super::{InvariantId, Violation, committed, limited};
+use super::{InvariantId, Violation, committed, limited, ownership::Owned};
 use crate::{
     history::{FileRecordKind, History, RunEnd},
-    model::{Model, layout::StagedName},
+    model::{
+        Model,
+        layout::{StagedName, VisibleName},
+    },
 };
 
 pub(super) fn judge(history: &History, model: &Model) -> Vec<Violation> {
@@ -25,8 +26,10 @@ pub(super) fn judge(history: &History, model: &Model) -> Vec<Violation> {
     if history.end == RunEnd::Finished {
         violations.extend(violation("staged files are left", staged(history)));
         violations.extend(violation("checkpoints are left that nobody needs", checkpoints(history, model)));
-        violations
-            .extend(violation("shared files are left that no checkpoint refers to", shared_files(history, model)));
+        violations.extend(violation("savepoints are left that came to nothing", savepoints(history, model)));
+        violations.extend(violation("shared files are left that no checkpoint refers to", shared_files(history)));
+        let copies = history.copies_left.iter().map(|copy| format!("+ {copy}")).collect();
+        violations.extend(violation("copies of state are left on the disks of task managers", copies));
     }
     violations
 }
@@ -47,12 +50,15 @@ fn transactions<'a>(history: &'a History, steps: &'a [Step]) -> impl Iterator<It
 }
 
 fn settled_twice(history: &History, model: &Model) -> Vec<String> {
+    let branch = history.last_branch();
     let aborted: BTreeSet<&str> = transactions(history, &[Step::Abort, Step::RecoverAndAbort]).collect();
     let committed = history.files.iter().filter_map(|record| {
         let FileRecordKind::Named { from } = &record.kind else { return None };
         let (_, staged) = committed::in_staging(model, from)?;
-        committed::in_directory(model, &record.path)?;
-        Some(staged)
+        let (_, name) = committed::in_directory(model, &record.path)?;
+        // A job that goes back to an older checkpoint gives up what that held open; what has become of it stays.
+        let stays = VisibleName::parse(name).is_some_and(|name| !branch.contains(name.checkpoint_id));
+        (!stays).then_some(staged)
     });
     let twice: BTreeSet<&str> = committed.filter(|staged| aborted.contains(staged)).collect();
     twice.into_iter().map(|staged| format!("! {staged}")).collect()
@@ -76,17 +82,28 @@ fn staged(history: &History) -> Vec<String> {
 }
 
 fn checkpoints(history: &History, model: &Model) -> Vec<String> {
-    let retained: BTreeSet<CheckpointId> = history.retained(model).map(|(checkpoint_id, _)| checkpoint_id).collect();
-    let unneeded = history.checkpoints_left.iter().filter(|checkpoint_id| !retained.contains(checkpoint_id));
-    unneeded.map(|checkpoint_id| format!("+ checkpoint {checkpoint_id}")).collect()
+    let user = Owned::by_user(history, model);
+    let left = history.checkpoints_left.iter().filter(|checkpoint_id| !user.may_be_there.contains(checkpoint_id));
+    left.map(|checkpoint_id| format!("+ checkpoint {checkpoint_id}")).collect()
 }
 
-fn shared_files(history: &History, model: &Model) -> Vec<String> {
-    let needed: BTreeSet<&str> = history
-        .retained(model)
-        .flat_map(|(_, capture)| capture.shared_files())
-        .map(|file| file.name.as_str())
-        .collect();
-    let unneeded = history.shared_left.iter().filter(|name| !needed.contains(name.as_str()));
-    unneeded.map(|name| format!("+ {name}")).collect()
+fn savepoints(history: &History, model: &Model) -> Vec<String> {
+    let user = Owned::by_user(history, model);
+    let left = history.savepoints_left.iter().filter(|directory| {
+        let directory = directory.as_path();
+        !user.savepoints.contains(directory) && !user.other_savepoints.contains(directory)
+    });
+    left.map(|directory| format!("+ {}", shown(directory))).collect()
+}
+
+/// The directory of a savepoint, without what is random in it.
+fn shown(directory: &std::path::Path) -> String {
+    let name = directory.file_name().unwrap_or_default().to_string_lossy();
+    name.rsplit_once('-').map_or_else(|| name.to_string(), |(name, _)| name.to_owned())
+}
+
+fn shared_files(history: &History) -> Vec<String> {
+    let kept = history.completed_at_end.values().flat_map(|capture| capture.shared_files().map(|file| &file.name));
+    let kept: BTreeSet<&String> = kept.collect();
+    history.shared_left.iter().filter(|name| !kept.contains(name)).map(|name| format!("+ {name}")).collect()
 }

@@ -5,11 +5,11 @@
 //! and sinks to which records are dealt out more than once on the way, say nothing. Judged of every run.
 //! Source: Flink's guarantee that order is kept between one sending and one receiving subtask.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{InvariantId, Violation, committed, limited};
 use crate::{
-    history::History,
+    history::{Branch, History},
     model::{Model, Place},
 };
 
@@ -22,7 +22,9 @@ pub(super) fn judge(history: &History, model: &Model) -> Vec<Violation> {
             Some(_) => None,
             None => sink.places.get(line).cloned(),
         };
-        let reordered = reordered(history, &sink.name, place);
+        let branches = history.branches();
+        let of_branch = branches.iter().map(|branch| reordered(history, &sink.name, branch, place));
+        let reordered: BTreeSet<String> = of_branch.flatten().collect();
         if !reordered.is_empty() {
             violations.push(Violation {
                 invariant: InvariantId::I4,
@@ -39,10 +41,13 @@ pub(super) fn judge(history: &History, model: &Model) -> Vec<Violation> {
     violations
 }
 
-fn reordered(history: &History, sink: &str, place: impl Fn(&str) -> Option<Place>) -> Vec<String> {
+/// What was committed on a branch of the job's runs, in its order.
+fn reordered(history: &History, sink: &str, branch: &Branch, place: impl Fn(&str) -> Option<Place>) -> Vec<String> {
     let mut latest: BTreeMap<(u32, String), i64> = BTreeMap::new();
     let mut reordered = Vec::new();
-    for (name, file) in committed::files(history, sink) {
+    for (name, file) in
+        committed::files(history, sink).into_iter().filter(|(name, _)| branch.contains(name.checkpoint_id))
+    {
         for line in &file.lines {
             let Some(Place { sequence, position }) = place(line) else { continue };
             let latest = latest.entry((name.subtask_index, sequence)).or_insert(position);

@@ -1,7 +1,10 @@
 //! I9 Progress: after faults stop, checkpoints complete, pending transactions are resolved and the job ends, within a
 //! bound.
 //!
-//! The bound is the run's: one that reached it has hung. Source: the liveness phase of TigerBeetle's VOPR; FLINK-23223.
+//! The bound is the run's: one that reached it has hung. A job that finds what storage lost, fails for it and tries again,
+//! as often as its restart strategy says, has said so; nothing more can be asked of it. Source: the liveness phase of TigerBeetle's VOPR; FLINK-23223.
+
+use tidegate::event::Step;
 
 use super::{InvariantId, Violation, describe};
 use crate::{
@@ -13,7 +16,8 @@ const LAST_FACTS: usize = 10;
 
 pub(super) fn judge(history: &History, _model: &Model) -> Vec<Violation> {
     match history.end {
-        RunEnd::Finished | RunEnd::Failed { .. } | RunEnd::Panicked { .. } => Vec::new(),
+        RunEnd::Finished | RunEnd::Cancelled | RunEnd::Failed { .. } | RunEnd::Panicked { .. } => Vec::new(),
+        RunEnd::Hung if history.storage_lied && says_what_is_lost(history) => Vec::new(),
         RunEnd::Hung => {
             let last = history.facts.len().saturating_sub(LAST_FACTS);
             let steps = history.facts.last().map_or("nothing", |fact| fact.step.name());
@@ -28,4 +32,10 @@ pub(super) fn judge(history: &History, _model: &Model) -> Vec<Violation> {
             }]
         }
     }
+}
+
+/// Whether the last failure was about state or metadata that cannot be read.
+fn says_what_is_lost(history: &History) -> bool {
+    let last = history.facts.iter().rfind(|fact| fact.step == Step::FailOver);
+    last.is_some_and(|fact| fact.detail.contains("restore") || fact.detail.contains("damaged"))
 }

@@ -1,7 +1,7 @@
 //! I14 Splits: each source split has one owner; offsets are continuous.
 //!
 //! A completed checkpoint holds each split of each source once, at a position that the split has. From one completed
-//! checkpoint to the next, no position goes back. Judged of every run. Source: Flink `SourceOperator` state, FLINK-21817,
+//! checkpoint to the next, no position goes back. A subtask that has finished keeps no splits: its were read to their ends. Judged of every run. Source: Flink `SourceOperator` state, FLINK-21817,
 //! FLINK-6006.
 
 use std::collections::BTreeMap;
@@ -17,8 +17,17 @@ use crate::{
 pub(super) fn judge(history: &History, model: &Model) -> Vec<Violation> {
     let mut violations = Vec::new();
     let mut before: Option<(CheckpointId, Cut)> = None;
-    for (checkpoint_id, capture) in &history.completed {
-        match cut(capture, model) {
+    let mut run = 0;
+    for (checkpoint_id, capture) in history.judgeable() {
+        if history.run_at(capture.sequence) != run {
+            run = history.run_at(capture.sequence);
+            // A run goes on from where it was started.
+            before = history.runs[run].from.as_ref().and_then(|from| {
+                let start = history.started_from(from)?;
+                Some((from.checkpoint_id, cut(start, history, model).ok()?))
+            });
+        }
+        match cut(capture, history, model) {
             Err(problems) => violations.push(Violation {
                 invariant: InvariantId::I14,
                 sentence: format!("Checkpoint {checkpoint_id} does not hold every split of every source once."),
@@ -57,7 +66,7 @@ fn backwards(earlier: CheckpointId, before: &Cut, cut: &Cut) -> Vec<String> {
 }
 
 /// The cut that a checkpoint holds, or what is wrong with it.
-pub(super) fn cut(capture: &CompletedCapture, model: &Model) -> Result<Cut, Vec<String>> {
+pub(super) fn cut(capture: &CompletedCapture, history: &History, model: &Model) -> Result<Cut, Vec<String>> {
     let mut cut = Cut::default();
     let mut problems = Vec::new();
     for (uid, lengths) in model.splits() {
@@ -80,7 +89,11 @@ pub(super) fn cut(capture: &CompletedCapture, model: &Model) -> Result<Cut, Vec<
                 Err(error) => problems.push(format!("  {uid} of {subtask}: {error}")),
             }
         }
+        let has_finished = history.has_finished(&uid, capture);
         for (split, length) in &lengths {
+            if has_finished {
+                positions.entry(*split).or_insert(*length);
+            }
             match positions.get(split) {
                 Some(position) if position <= length => {}
                 Some(position) => problems.push(format!("! split {split} of {uid} at {position} of {length}")),

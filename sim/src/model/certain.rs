@@ -4,6 +4,8 @@
 //! what reaches the stage is known, and with it how many results there must or may be for each key: none is lost that a
 //! record causes, none comes twice, none comes of nothing. State that lives longer than any run is exact. The same holds of
 //! buffers in several subtasks, to which records are dealt in turn, from the first one on again after a restore.
+//!
+//! If results say when their records were processed, all is certain: [`processed`].
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,7 +17,7 @@ use tidegate::pipeline::{
     PlannedWindowFunction, ProcessFunction, Row, Stream, Trigger, WindowTime,
 };
 
-use super::{ModelError, Multiset, SinkModel, UpdatesDifference, script::ScriptModel};
+use super::{Clocks, ModelError, Multiset, SinkModel, UpdatesDifference, processed, script::ScriptModel};
 
 /// No run lasts as long as this.
 const LONGER_THAN_ANY_RUN: Duration = Duration::from_secs(1_800);
@@ -28,6 +30,8 @@ pub(super) struct WithoutClock {
     pub index: usize,
     /// The stage, if it passes its records on.
     stage: Option<usize>,
+    /// Whether it does so because its results can be judged exactly.
+    pub is_exact: bool,
 }
 
 /// A stage whose results depend on which of its subtasks a record goes to.
@@ -48,15 +52,20 @@ pub(super) fn without_clock(plan: &Plan, name: &str) -> Result<WithoutClock, Mod
     let refused = || ModelError::Clock { name: name.to_owned() };
     let index = plan.stages.iter().position(|stage| stage.name == name).ok_or_else(refused)?;
     let mut plan = plan.clone();
+    let is_exact = processed::is_exact(&plan, index);
     if let PlannedOperation::Process(process) = &mut plan.stages[index].operation
+        && process.declared.processed_at.is_none()
         && process.declared.ttl.as_ref().is_some_and(|ttl| ttl.ttl >= LONGER_THAN_ANY_RUN)
     {
         process.declared.ttl = None;
-        return Ok(WithoutClock { plan, index, stage: None });
+        return Ok(WithoutClock { plan, index, stage: None, is_exact: false });
     }
     let followed = plan.stages.iter().any(|stage| stage.inputs.contains(&Stream::Stage(index)));
-    if followed || Fact::of(&plan.stages[index]).is_none() {
+    if followed || !(is_exact || Fact::of(&plan.stages[index]).is_some()) {
         return Err(refused());
+    }
+    if is_exact {
+        processed::in_one_subtask(&mut plan, index);
     }
     let stage = &mut plan.stages[index];
     let condition = Expression::parse("true", &stage.input_schema).map_err(|_| refused())?;
@@ -65,7 +74,7 @@ pub(super) fn without_clock(plan: &Plan, name: &str) -> Result<WithoutClock, Mod
     for sink in plan.sinks.iter_mut().filter(|sink| sink.inputs.contains(&Stream::Stage(index))) {
         sink.schema = plan.stages[index].schema.clone();
     }
-    Ok(WithoutClock { plan, index, stage: Some(index) })
+    Ok(WithoutClock { plan, index, stage: Some(index), is_exact })
 }
 
 /// Decides whether lines can be the results of a stage with a clock.
@@ -102,6 +111,12 @@ enum Fact {
 impl Fact {
     fn of(stage: &PlannedStage) -> Option<Self> {
         match &stage.operation {
+            // Of such results nobody knows anything unless all is known.
+            PlannedOperation::Process(process)
+                if process.declared.processed_at.is_some() || process.declared.every_record =>
+            {
+                None
+            }
             PlannedOperation::Process(process) => Some(match process.declared.function {
                 ProcessFunction::ValueCount | ProcessFunction::RawCount => {
                     Self::EachRecord { counted: Some(process.key.len()) }
@@ -198,8 +213,8 @@ impl Certain {
         certain
     }
 
-    /// Compares all lines with what is certain of them.
-    pub fn difference(&self, actual: &Multiset) -> UpdatesDifference {
+    /// Compares all lines with what is certain of them. A clock that was wrong may have come to the same time again.
+    pub fn difference(&self, actual: &Multiset, clocks: Clocks) -> UpdatesDifference {
         let mut difference = UpdatesDifference::default();
         let mut of_key: BTreeMap<Row, Vec<(String, Row)>> = BTreeMap::new();
         for (line, count) in actual.iter() {
@@ -214,7 +229,7 @@ impl Certain {
         let keys: BTreeSet<&Row> = self.records.keys().chain(of_key.keys()).collect();
         for key in keys {
             let lines = of_key.get(key).map_or(&[][..], Vec::as_slice);
-            self.check_key(key, lines, &mut difference);
+            self.check_key(key, lines, clocks, &mut difference);
         }
         if let Fact::Batches { listed: Some((index, _)), .. } = &self.fact {
             self.check_listed(*index, of_key.values().flatten(), &mut difference);
@@ -249,7 +264,7 @@ impl Certain {
         }
     }
 
-    fn check_key(&self, key: &Row, lines: &[(String, Row)], difference: &mut UpdatesDifference) {
+    fn check_key(&self, key: &Row, lines: &[(String, Row)], clocks: Clocks, difference: &mut UpdatesDifference) {
         let records = self.records.get(key).copied().unwrap_or(0);
         let found = lines.len() as u64;
         let field = |row: &Row, index: usize| row.values().get(index).and_then(|value| value.as_int());
@@ -284,7 +299,8 @@ impl Certain {
                     let value = field(row, self.key_length).unwrap_or(0);
                     let possible = (1..=records as i64).contains(&value) || (*stale && value == -1);
                     let time = row.values().get(self.key_length + 1).and_then(|text| text.as_str()).map(time_of);
-                    if !possible || !texts.insert(time) {
+                    let again = !texts.insert(time) && clocks == Clocks::Right;
+                    if !possible || again {
                         difference.extra.push(line.clone());
                     }
                 }
@@ -294,6 +310,7 @@ impl Certain {
                 let mut sum = 0;
                 for (line, row) in lines {
                     let again = start.is_some_and(|start| !starts.insert(field(row, start)));
+                    let again = again && clocks == Clocks::Right;
                     let in_window = counted.and_then(|counted| field(row, counted)).unwrap_or(0);
                     sum += in_window;
                     let most =
@@ -346,17 +363,16 @@ mod tests {
 
     fn process(function: ProcessFunction, ttl: Duration) -> Operation {
         Operation::Process(ProcessOperation {
-            key: vec!["key".into()],
             value: function.reads_value().then(|| "value".into()),
-            function,
             ttl: (!ttl.is_zero()).then(|| StateTtl::new(ttl)),
+            ..ProcessOperation::new(&["key"], function)
         })
     }
 
     #[track_caller]
     fn check(model: &Model, lines: &[&str], lost: usize, extra: &[&str]) {
         let lines: Multiset = lines.iter().map(|line| (*line).to_owned()).collect();
-        let difference = model.certain()["sink"].difference(&lines);
+        let difference = model.certain()["sink"].difference(&lines, Clocks::Right);
         assert_eq!(
             (difference.lost.len(), difference.extra.iter().map(String::as_str).collect::<Vec<_>>()),
             (lost, extra.to_vec())
@@ -424,5 +440,29 @@ mod tests {
         check(&model, &["a,0,1000,1", "a,1000,2000,1", "b,0,1000,1"], 0, &[]);
         check(&model, &["a,0,1000,1", "a,0,1000,1"], 0, &["a,0,1000,1"]);
         check(&model, &["b,0,1000,1", "b,1000,2000,1"], 0, &["b,1000,2000,1"]);
+    }
+
+    #[test]
+    fn a_clock_that_went_back_comes_to_a_window_and_to_a_timer_again() {
+        let assigner = Assigner::Tumbling { size: Duration::from_secs(1), offset: Duration::ZERO };
+        let mut window =
+            WindowOperation::new(&["key"], assigner, [tidegate::pipeline::Assignment::new("n", "count()")]);
+        window.time = WindowTime::Processing;
+        window.bounds = WindowBounds::Shown;
+        let timers = ProcessFunction::Timers {
+            pattern: TimerPattern::Every,
+            delay: Duration::from_secs(1),
+            time: WindowTime::Processing,
+        };
+        let again: [(Operation, [&str; 2]); 2] = [
+            (Operation::Window(window), ["a,0,1000,1", "a,0,1000,1"]),
+            (process(timers, Duration::ZERO), ["a,1,\"timer@5,wm=0\"", "a,2,\"timer@5,wm=0\""]),
+        ];
+        for (operation, lines) in again {
+            let model = model(operation);
+            let lines: Multiset = lines.iter().map(|line| (*line).to_owned()).collect();
+            let extra = |clocks| model.certain()["sink"].difference(&lines, clocks).extra.len();
+            assert_eq!((extra(Clocks::Right), extra(Clocks::Wrong)), (1, 0));
+        }
     }
 }

@@ -17,7 +17,8 @@ use tidegate::{
 };
 
 use super::{
-    ModelError, check, fold, layout,
+    ModelError, check, fold,
+    layout::{self, UnderWayRecord},
     records::{Place, Record, millis},
 };
 
@@ -44,6 +45,9 @@ pub type Results = Vec<Option<Datum>>;
 
 /// The state of one stage: the results of what it keeps.
 pub type Folds = BTreeMap<Group, Results>;
+
+/// The records, with their event times, that are under way to each stage.
+pub type UnderWay = BTreeMap<OperatorUid, Vec<(UnderWayRecord, Option<i64>)>>;
 
 /// Which groups each stage still keeps.
 #[derive(Debug, Clone, Copy)]
@@ -87,10 +91,22 @@ pub(super) struct Evaluation {
 }
 
 impl Evaluation {
-    pub(super) fn of(plan: &Plan, sources: &[Vec<Arc<Record>>], kept: Kept<'_>) -> Result<Self, ModelError> {
+    pub(super) fn of(
+        plan: &Plan,
+        sources: &[Vec<Arc<Record>>],
+        kept: Kept<'_>,
+        under_way: &UnderWay,
+    ) -> Result<Self, ModelError> {
         let mut evaluation = Self::default();
+        let stages: BTreeSet<OperatorUid> = plan.stages.iter().map(|stage| layout::uid(&stage.name)).collect();
+        if let Some(uid) = under_way.keys().find(|uid| !stages.contains(uid)) {
+            return Err(ModelError::NoSuchCut(format!("records are under way to {uid}, which is no stage")));
+        }
         for stage in &plan.stages {
-            let input = evaluation.records(&stage.inputs, sources);
+            let mut input = evaluation.records(&stage.inputs, sources);
+            if let Some(under_way) = under_way.get(&layout::uid(&stage.name)) {
+                take_out(&mut input, stage, under_way)?;
+            }
             let output = evaluation.stage(plan, stage, input, kept)?;
             evaluation.stages.push(output);
         }
@@ -205,6 +221,37 @@ impl Evaluation {
         self.arguments.insert(layout::uid(&stage.name), seen);
         Ok(output)
     }
+}
+
+/// Takes records out that are under way: each once, whoever sent it.
+fn take_out(
+    input: &mut Vec<Arc<Record>>,
+    stage: &PlannedStage,
+    under_way: &[(UnderWayRecord, Option<i64>)],
+) -> Result<(), ModelError> {
+    let fold = match &stage.operation {
+        PlannedOperation::Window(window) => Some((window.key.as_slice(), window.aggregates())),
+        PlannedOperation::Aggregate { key, aggregates, .. } => Some((key.as_slice(), aggregates.as_slice())),
+        _ => None,
+    };
+    for (under_way, time_ms) in under_way {
+        let is_it = |record: &Arc<Record>| {
+            record.time_ms == *time_ms
+                && match (under_way, fold) {
+                    (UnderWayRecord::Row(row), _) => record.row == *row,
+                    (UnderWayRecord::Reduced(reduced), Some((key, aggregates))) => {
+                        record.row.project(key) == reduced.key
+                            && fold::arguments(aggregates, &record.row).is_ok_and(|of| of == reduced.arguments.values())
+                    }
+                    (UnderWayRecord::Reduced(_), None) => false,
+                }
+        };
+        let sent = input.iter().position(is_it).ok_or_else(|| {
+            ModelError::NoSuchCut(format!("{under_way:?} is under way to {}, and nobody has sent it", stage.name))
+        })?;
+        input.remove(sent);
+    }
+    Ok(())
 }
 
 fn arguments(stage: &PlannedStage, aggregates: &[Aggregate], row: &Row) -> Result<Vec<Datum>, ModelError> {

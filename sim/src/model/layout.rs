@@ -8,6 +8,8 @@
 //! | script | its name | list `splits` | | | [`ScriptPlace`] |
 //! | sink | its name | list `transactions` | | | `LedgerState<FileTransaction>` |
 //!
+//! Data under way to an aggregate or window that folds is a batch of [`ReducedRecord`], to other stages of `Row`.
+//!
 //! Stages of scripts keep more; [`names`] has the names, [`stage`] the encodings by operation:
 //!
 //! | operation | state | namespace | value |
@@ -41,6 +43,7 @@ use tidegate::{
     id::{CheckpointId, OperatorUid},
     operator::{KeyedEntry, OperatorSnapshot},
     pipeline::{Accumulator, Row},
+    record::Batch,
     sink::LedgerState,
     time::WatermarkGenerator,
     window::TimeWindow,
@@ -112,6 +115,39 @@ impl FileTransaction {
     pub fn visible(&self) -> Option<String> {
         Some(visible_file_name(self.subtask_index, self.checkpoint_id?, self.token))
     }
+}
+
+/// A record under way to a stage.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub enum UnderWayRecord {
+    /// As it was sent.
+    Row(Row),
+    /// What a fold needs of it.
+    Reduced(ReducedRecord),
+}
+
+/// What a fold needs of a record.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct ReducedRecord {
+    /// The values of the key's fields.
+    pub key: Row,
+    /// The argument of each aggregate.
+    pub arguments: Row,
+}
+
+/// The records of a batch that is under way to a stage, with their event times; one that folds gets them reduced.
+///
+/// # Errors
+/// If the bytes are not what this table says.
+pub fn under_way(bytes: &[u8], folds: bool) -> Result<Vec<(UnderWayRecord, Option<i64>)>, String> {
+    fn records<T>(batch: Batch<T>, of: fn(T) -> UnderWayRecord) -> Vec<(UnderWayRecord, Option<i64>)> {
+        let time_ms = |timestamp: Timestamp| Some(timestamp.0).filter(|_| timestamp != Timestamp::MIN);
+        batch.into_iter().map(|record| (of(record.value), time_ms(record.timestamp))).collect()
+    }
+    if folds {
+        return Ok(records(decode::<Batch<ReducedRecord>>(bytes)?, UnderWayRecord::Reduced));
+    }
+    Ok(records(decode::<Batch<Row>>(bytes)?, UnderWayRecord::Row))
 }
 
 /// One entry of a fold's state: key, window if there is one, accumulators.

@@ -12,12 +12,15 @@
 
 mod certain;
 mod check;
+mod cuts;
+mod drained;
 mod evaluate;
 mod fold;
 pub mod kept;
 pub mod layout;
 mod lines;
 mod multiset;
+mod processed;
 mod records;
 pub mod script;
 mod sink;
@@ -35,10 +38,13 @@ use tidegate::{
 };
 
 pub use certain::Certain;
+pub use cuts::KeptGroups;
+use cuts::KnownCuts;
 use evaluate::{Evaluation, Kept};
-pub use evaluate::{Folds, Group, Results};
+pub use evaluate::{Folds, Group, Results, UnderWay};
 use kept::KeptByStage;
 pub use multiset::Multiset;
+pub use processed::{Clocks, Processed};
 pub use records::Place;
 use records::{Record, SourceRecords};
 use script::{KeyGroups, ScriptModel};
@@ -105,7 +111,7 @@ impl ModelError {
 }
 
 /// How far each split of each source has been read.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Cut {
     /// Source → split → number of its records that were read.
     pub sources: BTreeMap<OperatorUid, BTreeMap<u32, u64>>,
@@ -141,10 +147,12 @@ pub struct Model {
     expected_output: BTreeMap<String, Multiset>,
     updates: BTreeMap<String, Updates>,
     certain: BTreeMap<String, Certain>,
+    processed: BTreeMap<String, Processed>,
     /// The stage with a clock.
     clocked: Option<usize>,
     script: Option<ScriptModel>,
     key_groups: KeyGroups,
+    known_cuts: KnownCuts,
 }
 
 impl Model {
@@ -162,9 +170,18 @@ impl Model {
         }
         check::stages(&plan)?;
         let sources = plan.sources.iter().map(records::of_source).collect::<Result<Vec<_>, _>>()?;
+        Self::of_records(plan, config, key_groups, sources)
+    }
+
+    fn of_records(
+        plan: Plan,
+        config: JobConfig,
+        key_groups: KeyGroups,
+        sources: Vec<SourceRecords>,
+    ) -> Result<Self, ModelError> {
         let all: Vec<Vec<Arc<Record>>> =
             sources.iter().map(|splits| splits.iter().flatten().flatten().cloned().collect()).collect();
-        let evaluation = Evaluation::of(&plan, &all, Kept::Nothing)?;
+        let evaluation = Evaluation::of(&plan, &all, Kept::Nothing, &UnderWay::new())?;
         let mut model = Self {
             sinks: sink::of(&plan, &evaluation, &all)?,
             expected_output: BTreeMap::new(),
@@ -173,9 +190,11 @@ impl Model {
             config,
             sources,
             certain: BTreeMap::new(),
+            processed: BTreeMap::new(),
             clocked: None,
             script: None,
             key_groups,
+            known_cuts: KnownCuts::default(),
         };
         for sink in &model.sinks {
             match sink.updated_by(&model.plan) {
@@ -207,18 +226,28 @@ impl Model {
         script.check_restores()?;
         let mut sinks = sink::of_scripts(without.as_ref().map_or(&plan, |without| &without.plan), &script)?;
         let clocked = without.as_ref().map(|without| without.index);
-        let certain = without.map(|without| Certain::of(&plan, &without, &script, &mut sinks)).unwrap_or_default();
-        let exact = sinks.iter().filter(|sink| !certain.contains_key(&sink.name));
+        let (mut certain, mut processed) = (BTreeMap::new(), BTreeMap::new());
+        match without {
+            Some(without) if without.is_exact => {
+                processed = Processed::of(&plan, without.index, &script, &mut sinks)?;
+            }
+            Some(without) => certain = Certain::of(&plan, &without, &script, &mut sinks),
+            None => {}
+        }
+        let has_clock = |sink: &str| certain.contains_key(sink) || processed.contains_key(sink);
+        let exact = sinks.iter().filter(|sink| !has_clock(&sink.name));
         let expected_output = exact.map(|sink| (sink.name.clone(), script.lines(script.at_end(), sink)));
         Ok(Self {
             expected_output: expected_output.collect(),
             sinks,
             updates: BTreeMap::new(),
             certain,
+            processed,
             clocked,
             script: Some(script),
             sources: Vec::new(),
             key_groups,
+            known_cuts: KnownCuts::default(),
             plan,
             config,
         })
@@ -237,6 +266,12 @@ impl Model {
     /// Sinks of stages with a clock, with what decides whether lines can be right.
     pub fn certain(&self) -> &BTreeMap<String, Certain> {
         &self.certain
+    }
+
+    /// Sinks of functions with a clock whose results say when each record was processed, with what decides whether lines are
+    /// right.
+    pub fn processed(&self) -> &BTreeMap<String, Processed> {
+        &self.processed
     }
 
     /// The file sinks.
@@ -294,7 +329,7 @@ impl Model {
         if self.script.is_some() {
             return Ok(BTreeMap::new());
         }
-        Ok(Evaluation::of(&self.plan, &self.prefix(cut)?, Kept::All)?.folds)
+        Ok(Evaluation::of(&self.plan, &self.prefix(cut)?, Kept::All, &UnderWay::new())?.folds)
     }
 
     /// Whether all sources are scripts, so that everything at a cut is known.
@@ -319,7 +354,8 @@ impl Model {
         }
         let at = |position: &script::Position| {
             let network = script.at(position)?;
-            let exact = self.sinks.iter().filter(|sink| !self.certain.contains_key(&sink.name));
+            let has_clock = |sink: &str| self.certain.contains_key(sink) || self.processed.contains_key(sink);
+            let exact = self.sinks.iter().filter(|sink| !has_clock(&sink.name));
             let output = exact.map(|sink| (sink.name.clone(), script.lines(&network, sink)));
             let kept = self.plan.stages.iter().enumerate().filter(|(index, _)| Some(*index) != self.clocked);
             let kept = kept.map(|(index, stage)| Ok((layout::uid(&stage.name), script.kept(&network, index)?)));
@@ -377,17 +413,25 @@ impl Model {
         self.key_groups.subtask(key_group, parallelism)
     }
 
-    /// What must be true at a cut if exactly these groups are still kept.
+    /// What must be true at a cut if exactly these groups are still kept, and these records are under way to stages: they
+    /// have not reached them.
     ///
     /// # Errors
-    /// As for [`Model::state_at`].
-    pub fn at_cut(&self, cut: &Cut, kept: &BTreeMap<OperatorUid, BTreeSet<Group>>) -> Result<AtCut, ModelError> {
+    /// As for [`Model::state_at`]; and if a record is under way that nobody has sent.
+    pub fn at_cut(&self, cut: &Cut, kept: &KeptGroups, under_way: &UnderWay) -> Result<Arc<AtCut>, ModelError> {
+        if under_way.is_empty() {
+            return self.known_cuts.or_find(cut, kept, || self.find_at_cut(cut, kept, under_way));
+        }
+        self.find_at_cut(cut, kept, under_way).map(Arc::new)
+    }
+
+    fn find_at_cut(&self, cut: &Cut, kept: &KeptGroups, under_way: &UnderWay) -> Result<AtCut, ModelError> {
         if self.script.is_some() {
             let output = self.script_at(cut)?.swap_remove(0).output;
             return Ok(AtCut { folds: BTreeMap::new(), output });
         }
         let prefix = self.prefix(cut)?;
-        let evaluation = Evaluation::of(&self.plan, &prefix, Kept::Exactly(kept))?;
+        let evaluation = Evaluation::of(&self.plan, &prefix, Kept::Exactly(kept), under_way)?;
         let held_back =
             self.sinks.iter().filter(|sink| self.expected_output.contains_key(&sink.name) && sink.holds_back);
         let output = held_back.map(|sink| (sink.name.clone(), sink.lines(&evaluation.records(&sink.inputs, &prefix))));

@@ -14,7 +14,7 @@ use tidegate::{
     window::TimeWindow,
 };
 
-use super::{Cut, Group, Model, ModelError, Multiset, layout};
+use super::{Cut, Group, Model, ModelError, Multiset, UnderWay, layout};
 
 fn collection(name: &str, rows: Vec<Row>, splits: u32) -> Source {
     let columns = vec![
@@ -97,7 +97,7 @@ fn windows_fold_the_records_of_their_time() {
 
     // Of what is kept no result is out; of the rest it is.
     let kept = [(layout::uid("sums"), [group].into())].into();
-    let at_cut = model.at_cut(&cut(&[3]), &kept).unwrap();
+    let at_cut = model.at_cut(&cut(&[3]), &kept, &UnderWay::new()).unwrap();
     assert_eq!(at_cut.output["out"], lines(&expected[..2]));
 }
 

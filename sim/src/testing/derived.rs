@@ -9,7 +9,12 @@ use tidegate::{
 };
 
 use super::Options;
-use crate::{fault::Fault, scenario::Swarm, seed::Seed, workload::CHECKPOINTS};
+use crate::{
+    fault::Fault,
+    scenario::{LocalDisksDrawn, Swarm},
+    seed::Seed,
+    workload::CHECKPOINTS,
+};
 
 /// What a seed stands for in one test: nothing is left open. The same seed means the same in every run of the test.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,13 +46,14 @@ impl Derived {
     /// What `seed` stands for in a test.
     pub fn new(options: &Options, seed: u64) -> Self {
         let root = root(options, seed);
-        let mut faults = Swarm { faults_max: options.faults() }.draw(root.child("swarm"));
+        let mut faults = Swarm { faults_max: options.faults(), storage_lies: false, clocks: false }
+            .draw(LocalDisksDrawn::No, root.child("swarm"));
         let mut random = root.child("aim").random();
         for (number, fault) in faults.iter_mut().enumerate() {
             // Recovery comes after a failure only: the first fault would wait for it for ever.
-            let never = number == 0 && fault.at.step == Step::RecoverAndCommit;
+            let never = number == 0 && fault.at.site == Step::RecoverAndCommit;
             if random.gen_bool(0.5) || never {
-                fault.at.step = *SINK_STEPS.choose(&mut random).unwrap_or(&Step::PreCommit);
+                fault.at.site = (*SINK_STEPS.choose(&mut random).unwrap_or(&Step::PreCommit)).into();
             }
             fault.at.occurrence = (fault.at.occurrence - 1) % OCCURRENCE_MAX + 1;
         }
@@ -123,7 +129,7 @@ mod tests {
         for seed in 0..500 {
             let faults = Derived::new(&options, seed).faults;
             assert!((1..=2).contains(&faults.len()), "{faults:?}");
-            assert!(faults[0].at.step != Step::RecoverAndCommit, "{faults:?}");
+            assert!(faults[0].at.site != Step::RecoverAndCommit, "{faults:?}");
             assert!(faults.iter().all(|fault| (1..=OCCURRENCE_MAX).contains(&fault.at.occurrence)), "{faults:?}");
         }
     }

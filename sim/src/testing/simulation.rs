@@ -25,8 +25,10 @@ use crate::{
     cluster::{Cluster, ClusterRun},
     fault::{Fault, FaultKind},
     history::RunEnd,
+    nemesis::Watch,
     seed::Seed,
     trace::{Keep, TraceHash},
+    world::network::NetworkConfig,
 };
 
 /// A simulated cluster that waits for a job. The body of a test gets one for each of its passes.
@@ -147,10 +149,14 @@ impl Simulation {
             seed: Seed(self.derived.seed).child("world").0,
             config,
             program: Arc::new(program),
+            rescaled: BTreeMap::new(),
             task_managers: self.derived.task_managers,
             faults,
             planted: None,
+            network: NetworkConfig::default(),
+            schedule: None,
             undisturbed,
+            watch: Watch::Faults,
         };
         let ClusterRun { end, recorded, observed } = cluster.run(self.keep);
         let fail_overs: Vec<&str> = recorded
@@ -172,6 +178,7 @@ impl Simulation {
                 // The headline of the error says the same as the breach.
                 Finding::new(Breach::Failed, reason.strip_prefix("job failed: ").unwrap_or(&reason))
             }
+            RunEnd::Cancelled => Finding::new(Breach::Failed, "the job was cancelled, and kept nothing to go on from"),
             RunEnd::Panicked { message } => Finding::new(Breach::Panicked, message),
             RunEnd::Hung => Finding {
                 breach: Breach::Hung,

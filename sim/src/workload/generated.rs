@@ -81,8 +81,17 @@ impl Generated {
             let bounds = ScriptBounds { start_ms: script.start_ms(), idle_at_end: false, ..script_bounds };
             Script::drawn(bounds, seed.child("other"))
         });
-        let mut builder =
-            Builder { pipeline: Pipeline::new(JOB_ID), output: SCRIPT.into(), other: has_other, kinds: Vec::new() };
+        let interval_ms = (bounds.seconds * 1_000 / script.len().max(1) as u64).max(1);
+        let gaps = script
+            .gaps()
+            .map(|gaps| gaps.into_iter().map(|steps| Duration::from_millis(steps * interval_ms)).collect::<Vec<_>>());
+        let mut builder = Builder {
+            pipeline: Pipeline::new(JOB_ID),
+            output: SCRIPT.into(),
+            other: has_other,
+            gaps,
+            kinds: Vec::new(),
+        };
         if bounds.stages_max > 1 {
             builder.lead(&mut seed.child("lead").random());
         }
@@ -103,7 +112,6 @@ impl Generated {
         }
         let output = std::mem::take(&mut builder.output);
         builder.pipeline = builder.pipeline.sink(sink("main-out", &output));
-        let interval_ms = (bounds.seconds * 1_000 / script.len().max(1) as u64).max(1);
         // One of two sources is ahead of the other, or falls behind it.
         let pace = seed.child("pace").random().gen_range(1..=20);
         let other = other.map(|script| Other { interval_ms: (interval_ms * pace / 10).max(1), script });
@@ -123,14 +131,18 @@ impl Generated {
         }
     }
 
-    /// Simpler pipelines of the same sort: without the last stage, without a side output, with a part of the script.
-    pub(crate) fn simpler(&self) -> Vec<Self> {
+    /// Simpler pipelines of the same sort, by what was taken: without the last stage, with a part of the script.
+    pub(crate) fn simpler(&self) -> Vec<(String, Self)> {
         let mut simpler = Vec::new();
-        simpler.extend(self.without_last_stage());
-        simpler.extend(self.script.shorter().map(|script| Self { script, ..self.clone() }));
-        for other in self.other.iter().flat_map(|other| other.script.shorter().map(|script| Other { script, ..*other }))
-        {
-            simpler.push(Self { other: Some(other), ..self.clone() });
+        simpler.extend(self.without_last_stage().map(|candidate| ("without the last stage".to_owned(), candidate)));
+        for (taken, script) in self.script.shorter() {
+            simpler.push((format!("without {taken}"), Self { script, ..self.clone() }));
+        }
+        if let Some(other) = &self.other {
+            for (taken, script) in other.script.shorter() {
+                let other = Some(Other { script, ..*other });
+                simpler.push((format!("without {taken} of the other script"), Self { other, ..self.clone() }));
+            }
         }
         simpler
     }
@@ -164,17 +176,22 @@ impl Generated {
 }
 
 impl Script {
-    /// Parts of the script that have records.
-    fn shorter(&self) -> impl Iterator<Item = Self> {
+    /// Parts of the script that have records, by the steps that are missing.
+    fn shorter(&self) -> Vec<(String, Self)> {
         let steps = self.len();
         let sizes = std::iter::successors(Some(steps / 2), |size| Some(size / 2)).take_while(|size| *size > 0);
         let parts = sizes.flat_map(move |size| (0..steps).step_by(size).map(move |start| (start, size)));
-        let without = parts.map(move |(start, size)| {
+        let without = parts.map(|(start, size)| {
             let mut candidate = self.clone();
-            candidate.steps.drain(start..(start + size).min(steps));
-            candidate
+            let end = (start + size).min(steps);
+            candidate.steps.drain(start..end);
+            let taken = match size {
+                1 => format!("step {}", start + 1),
+                _ => format!("steps {} to {end}", start + 1),
+            };
+            (taken, candidate)
         });
-        without.filter(Self::has_records)
+        without.filter(|(_, candidate)| candidate.has_records()).collect()
     }
 
     fn has_records(&self) -> bool {
@@ -212,6 +229,8 @@ struct Builder {
     output: String,
     /// Whether there is a source for the second input of the first stage with state.
     other: bool,
+    /// How long after another a record of a key comes, by how many of its records.
+    gaps: stages::Gaps,
     kinds: Vec<String>,
 }
 
@@ -252,7 +271,7 @@ impl Builder {
 
     fn add(&mut self, kind: StageKind, name: &str, random: &mut ChaCha8Rng) {
         let other = self.other.then_some(OTHER);
-        let drawn = stages::draw(kind, name, (&self.output, other), random);
+        let drawn = stages::draw(kind, name, (&self.output, other), &self.gaps, random);
         drawn.stages.into_iter().for_each(|stage| self.push(stage));
         if drawn.late {
             self.pipeline.sinks.push(sink(&format!("{name}-late-out"), &format!("{name}.late")));

@@ -3,11 +3,11 @@
 //! One word per step: `k1=5@1200` is a record with key, value and event time, `w1199` a watermark, `idle` and `active` the
 //! status of an input. Steps of other inputs than the first end in its number: `w1199/1`.
 
-use std::{fmt::Write as _, str::FromStr};
+use std::{collections::BTreeMap, fmt::Write as _, str::FromStr};
 
 use rand::{Rng as _, seq::SliceRandom as _};
 use serde::{Deserialize, Serialize};
-use tidegate::pipeline::{Field, FieldType, Row, ScriptAction, ScriptSource, ScriptStep};
+use tidegate::pipeline::{Datum, Field, FieldType, Row, ScriptAction, ScriptSource, ScriptStep};
 
 use crate::seed::Seed;
 
@@ -36,6 +36,9 @@ pub(super) struct ScriptBounds {
 /// Some scripts have event times and values on a grid of this size only, and watermarks on it or a millisecond before: there
 /// lie the ends of windows.
 pub(super) const GRID_MS: i64 = 50;
+
+/// How many records apart two of a key are at most for their gap to be of interest.
+pub(super) const FARTHEST: usize = 3;
 
 impl Script {
     /// The source that plays it.
@@ -100,6 +103,23 @@ impl Script {
             (0..inputs).for_each(|input| script.set_idle(input));
         }
         Self { steps: script.steps }
+    }
+
+    /// How many steps a record comes after another one of its key, by how many of its records it does: after the one before
+    /// it, the one before that, and so on.
+    pub(super) fn gaps(&self) -> [Vec<u64>; FARTHEST] {
+        let mut latest: BTreeMap<&Datum, Vec<usize>> = BTreeMap::new();
+        let mut gaps = [const { Vec::new() }; FARTHEST];
+        for (number, step) in self.steps.iter().enumerate() {
+            let ScriptAction::Element { row, .. } = &step.action else { continue };
+            let Some(key) = row.values().first() else { continue };
+            let of_key = latest.entry(key).or_default();
+            for (gaps, before) in gaps.iter_mut().zip(of_key.iter().rev()) {
+                gaps.push((number - before) as u64);
+            }
+            of_key.push(number);
+        }
+        gaps
     }
 
     /// The event time of its first record.
@@ -194,6 +214,7 @@ impl From<Script> for String {
                 ScriptAction::Active => text.push_str("active"),
                 ScriptAction::Checkpoint => text.push_str("checkpoint"),
                 ScriptAction::Fail => text.push_str("fail"),
+                ScriptAction::Stop => text.push_str("stop"),
             }
             if step.input > 0 {
                 let _ = write!(text, "/{}", step.input);
@@ -223,6 +244,7 @@ fn parse_step(word: &str) -> Result<ScriptStep, String> {
         "active" => ScriptAction::Active,
         "checkpoint" => ScriptAction::Checkpoint,
         "fail" => ScriptAction::Fail,
+        "stop" => ScriptAction::Stop,
         record => match record.split_once('=').and_then(|(key, rest)| Some((key, rest.split_once('@')?))) {
             Some((key, (value, time_ms))) => {
                 ScriptAction::Element { row: row(key, number(value)?), time_ms: number(time_ms)? }

@@ -13,6 +13,7 @@ use tidegate::pipeline::{
 
 use super::{
     kind::{KeyedKind, StageKind},
+    script::FARTHEST,
     windows,
 };
 
@@ -24,13 +25,18 @@ pub(super) struct Drawn {
     pub late: bool,
 }
 
+/// How long after another a record of a key comes, by how many of its records.
+pub(super) type Gaps = [Vec<Duration>; FARTHEST];
+
 /// A stage of a kind that takes records with `key` and `value` from an input.
 ///
-/// One with two inputs takes the second one of another stream, if there is one.
+/// One with two inputs takes the second one of another stream, if there is one. `gaps` are those of
+/// its records.
 pub(super) fn draw(
     kind: StageKind,
     name: &str,
     (input, other): (&str, Option<&str>),
+    gaps: &Gaps,
     random: &mut ChaCha8Rng,
 ) -> Drawn {
     let one = |operation| {
@@ -38,9 +44,15 @@ pub(super) fn draw(
         Drawn { stages: vec![Stage::new(name, input, operation)], late }
     };
     match kind {
-        StageKind::Keyed(keyed) => one(process(keyed_function(keyed, random), None)),
-        StageKind::Ttl(keyed) => one(process(keyed_function(keyed, random), Some(ttl(random)))),
-        StageKind::Timers(pattern, time) => one(process(timers(pattern, time, random), None)),
+        StageKind::Keyed(keyed) => one(Operation::Process(process(keyed_function(keyed, random)))),
+        StageKind::Ttl(keyed) => one(Operation::Process(expiring(keyed_function(keyed, random), gaps, random))),
+        StageKind::Timers(pattern, time) => {
+            let function = process(timers(pattern, time, random));
+            one(Operation::Process(match time {
+                WindowTime::Event => function,
+                WindowTime::Processing => mostly_telling_of_each_record(function, random),
+            }))
+        }
         StageKind::Operator(mode) => {
             let mut drawn = one(buffer(mode, random));
             // Each subtask gets whatever all have kept of a union list: with several there is no one right result.
@@ -110,9 +122,37 @@ pub(super) fn value_of(kind: StageKind) -> &'static str {
     }
 }
 
-fn process(function: ProcessFunction, ttl: Option<StateTtl>) -> Operation {
+fn process(function: ProcessFunction) -> ProcessOperation {
     let value = function.reads_value().then(|| "value".to_owned());
-    Operation::Process(ProcessOperation { key: key(), function, value, ttl })
+    ProcessOperation { value, ..ProcessOperation::new(&["key"], function) }
+}
+
+/// A function whose state lives for a while. Some state never expires within a run: what it must be is known anyway.
+fn expiring(function: ProcessFunction, gaps: &Gaps, random: &mut ChaCha8Rng) -> ProcessOperation {
+    let lives_on = random.gen_bool(0.15);
+    let lifetime = match lives_on {
+        true => Duration::from_secs(3_600),
+        false => lifetime(&gaps[random.gen_range(0..gaps.len())], random),
+    };
+    let function = ProcessOperation { ttl: Some(ttl(lifetime, random)), ..process(function) };
+    if lives_on { function } else { mostly_telling_of_each_record(function, random) }
+}
+
+/// Of a function with a clock hardly anything is certain unless its results say when each record was processed.
+fn mostly_telling_of_each_record(function: ProcessOperation, random: &mut ChaCha8Rng) -> ProcessOperation {
+    if random.gen_bool(0.05) {
+        return function;
+    }
+    ProcessOperation { processed_at: Some("processed_at".into()), every_record: true, ..function }
+}
+
+/// Mostly as long as it is from one record of a key to another, or a millisecond beside it: so that what is used again at the
+/// very moment at which it expires, or just before or after, is no rare thing.
+fn lifetime(gaps: &[Duration], random: &mut ChaCha8Rng) -> Duration {
+    let other = millis(random, 300..=4_000);
+    let gap = gaps.choose(random).copied().filter(|_| random.gen_bool(0.85));
+    let beside = Duration::from_millis(random.gen_range(0..=2));
+    gap.map_or(other, |gap| (gap + beside).saturating_sub(Duration::from_millis(1)).max(Duration::from_millis(1)))
 }
 
 fn keyed_function(kind: KeyedKind, random: &mut ChaCha8Rng) -> ProcessFunction {
@@ -131,9 +171,7 @@ fn keyed_function(kind: KeyedKind, random: &mut ChaCha8Rng) -> ProcessFunction {
     }
 }
 
-fn ttl(random: &mut ChaCha8Rng) -> StateTtl {
-    // Some state expires within a run, some never does.
-    let ttl = if random.gen_bool(0.7) { millis(random, 300..=4_000) } else { Duration::from_secs(3_600) };
+fn ttl(ttl: Duration, random: &mut ChaCha8Rng) -> StateTtl {
     let update = [TtlUpdate::OnCreateAndWrite, TtlUpdate::OnReadAndWrite];
     let visibility = [TtlVisibility::NeverReturnExpired, TtlVisibility::ReturnExpiredIfNotCleanedUp];
     let cleanup = TtlCleanup {

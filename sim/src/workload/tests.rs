@@ -6,7 +6,7 @@ use super::*;
 use crate::model::Model;
 
 fn drawn(fixed: &Fixed, number: u64) -> Workload {
-    Workload::drawn(Shape::Generated, fixed, Seed(number).child("tests"))
+    Workload::drawn(Shape::Generated, fixed, Parallelism::Fixed, Seed(number).child("tests"))
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn simpler_pipelines_are_valid_and_simpler() {
     for number in 0..40 {
         let workload = drawn(&Fixed::default(), number);
         let generated = workload.generated.as_ref().unwrap();
-        for simpler in generated.simpler() {
+        for (_, simpler) in generated.simpler() {
             assert!(simpler.kinds.len() < generated.kinds.len() || simpler.steps() < generated.steps());
             let workload = Workload { generated: Some(Box::new(simpler)), ..workload.clone() };
             assert!(workload.pipeline().validate().is_ok(), "{number}: {:?}", workload.pipeline().validate());

@@ -3,6 +3,8 @@
 //! - [`network`]: TCP between named nodes, with windows, partitions, resets and half-open connections;
 //! - [`disk`]: file systems that forget what was not synced, and can be made to lie.
 //!
+//! Whoever wants to see what processes ask of them is a [`witness`].
+//!
 //! Both draw on random streams of their own, derived from a seed that is passed in, never on the executor's:
 //! a draw more in one of them does not shift the schedule or the other's draws.
 
@@ -10,3 +12,4 @@ mod counts;
 pub mod disk;
 pub mod network;
 mod random;
+pub mod witness;

@@ -69,7 +69,7 @@ fn run(seed: u64) -> String {
             let network = SimNetwork::new(seed, NetworkConfig::default());
             disk.create_directories(Path::new("/out")).await.unwrap();
             let log = trace.clone();
-            disk.on_visible(Box::new(move |event| log.note("disk", &format!("{event:?}"))));
+            disk.on_visible(Box::new(move |_, event| log.note("disk", &format!("{event:?}"))));
             let (serving, shared, env) = (trace.clone(), disk.clone(), Env::simulated(network.clone()));
             let start = move || {
                 let (trace, disk, env) = (serving.clone(), shared.clone(), env.clone());

@@ -255,9 +255,9 @@ fn a_stalled_device_answers_when_the_stall_ends_and_a_slow_one_later() {
 fn who_watches_sees_each_change_at_the_moment_when_it_becomes_visible() {
     on_disk(1, |disk| async move {
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let (log, looking) = (seen.clone(), disk.clone());
-        disk.on_visible(Box::new(move |event| {
-            let visible = looking.visible_file(&event.path).is_some();
+        let log = seen.clone();
+        disk.on_visible(Box::new(move |disk, event| {
+            let visible = disk.visible_file(&event.path).is_some();
             log.lock().unwrap().push((event.kind.clone(), event.path.display().to_string(), visible));
         }));
         replace_file(&disk, Path::new("/d/tmp"), Path::new(F), b"x").await.unwrap();

@@ -91,7 +91,7 @@ fn body_without_fencing(sim: &mut Simulation) {
 /// same seeds.
 #[track_caller]
 fn violation_of(step: &str, body: impl Fn(&mut Simulation)) -> Violated {
-    let options = Options::new(env!("CARGO_PKG_NAME"), step).with_seeds(400).with_faults(2);
+    let options = Options::new(env!("CARGO_PKG_NAME"), step).with_seeds(3_000).with_faults(2);
     if let Ok(Selection::One(_)) = Selection::from_environment() {
         // Somebody follows the printed command: the step is shown as the failing test that it would be.
         check(&options, &body);

@@ -8,9 +8,7 @@ use crate::{
     codec::Data,
     error::Result,
     planted,
-    state::{
-        Kept, Key, ListStateDescriptor, Namespace, StateDescriptor, StateKind, StateTtlConfig, TtlUpdate, TtlValue,
-    },
+    state::{Kept, Key, ListStateDescriptor, Namespace, StateDescriptor, StateKind, StateTtlConfig, TtlValue},
     time::Timestamp,
 };
 
@@ -176,16 +174,18 @@ fn read<K: Key, N: Namespace, T: Data>(
     now: Timestamp,
 ) -> Result<Vec<T>> {
     let expiry = config.at(now);
-    let elements = table.get(key, namespace)?.into_owned();
+    let mut elements = table.get(key, namespace)?.into_owned();
+    if planted!("list_lives_as_long_as_its_newest_element")
+        && let Some(newest) = elements.iter().map(|element| element.last_used).max()
+    {
+        elements.iter_mut().for_each(|element| element.last_used = newest);
+    }
     let expired = elements.iter().any(|element| expiry.has_passed(element.last_used));
-    let renewed = config.update == TtlUpdate::OnReadAndWrite && !elements.is_empty();
+    let renewed = config.renews_on_read() && !elements.is_empty();
     if expired || renewed {
         let alive = elements.iter().filter(|element| !expiry.has_passed(element.last_used)).cloned();
-        let alive = match config.update {
-            TtlUpdate::OnReadAndWrite => alive.map(|element| TtlValue { last_used: now, ..element }).collect(),
-            TtlUpdate::OnCreateAndWrite | TtlUpdate::Disabled => alive.collect(),
-        };
-        table.put(key, namespace, alive)?;
+        let alive = alive.map(|element| if renewed { TtlValue { last_used: now, ..element } } else { element });
+        table.put(key, namespace, alive.collect())?;
     }
     let seen = elements.into_iter().filter(|element| config.shows(element.last_used, now));
     Ok(seen.map(|element| element.value).collect())

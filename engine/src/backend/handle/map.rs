@@ -11,9 +11,7 @@ use crate::{
     codec::{self, Data},
     error::Result,
     planted,
-    state::{
-        Kept, Key, MapStateDescriptor, Namespace, StateDescriptor, StateKind, StateTtlConfig, TtlUpdate, TtlValue,
-    },
+    state::{Kept, Key, MapStateDescriptor, Namespace, StateDescriptor, StateKind, StateTtlConfig, TtlValue},
     time::Timestamp,
 };
 
@@ -52,7 +50,7 @@ impl<UK: Data + Ord, UV: Data, N: Namespace> MapState<UK, UV, N> {
         let Some(kept) = table.get(key, namespace, user_key)?.map(Cow::into_owned) else { return Ok(None) };
         if config.at(now).has_passed(kept.last_used) {
             table.remove(key, namespace, user_key)?;
-        } else if config.update == TtlUpdate::OnReadAndWrite {
+        } else if config.renews_on_read() {
             table.put(key, namespace, user_key.clone(), TtlValue { last_used: now, ..kept.clone() })?;
         }
         Ok(config.shows(kept.last_used, now).then_some(kept.value))
@@ -220,11 +218,17 @@ fn read<K: Key, N: Namespace, UK: Data + Ord, UV: Data>(
     now: Timestamp,
 ) -> Result<Vec<(UK, UV)>> {
     let mut seen = Vec::new();
-    for (user_key, kept) in table.entries(key, namespace)? {
+    let mut entries = table.entries(key, namespace)?;
+    if planted!("map_lives_as_long_as_its_newest_entry")
+        && let Some(newest) = entries.iter().map(|(_, kept)| kept.last_used).max()
+    {
+        entries.iter_mut().for_each(|(_, kept)| kept.last_used = newest);
+    }
+    for (user_key, kept) in entries {
         let shows = config.shows(kept.last_used, now);
         if config.at(now).has_passed(kept.last_used) {
             table.remove(key, namespace, &user_key)?;
-        } else if config.update == TtlUpdate::OnReadAndWrite {
+        } else if config.renews_on_read() {
             table.put(key, namespace, user_key.clone(), TtlValue { last_used: now, ..kept.clone() })?;
         }
         if shows {

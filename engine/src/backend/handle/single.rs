@@ -8,7 +8,7 @@ use crate::{
     codec::Data,
     error::Result,
     planted,
-    state::{Kept, Key, Namespace, StateDescriptor, StateKind, StateTtlConfig, TtlUpdate, TtlValue},
+    state::{Kept, Key, Namespace, StateDescriptor, StateKind, StateTtlConfig, TtlValue},
     time::Timestamp,
 };
 
@@ -100,7 +100,7 @@ impl<T: Data, N: Namespace> Single<T, N> {
             return Ok(removed.filter(|_| shows).map(|kept| kept.value));
         }
         let value = kept.into_owned().value;
-        if config.update == TtlUpdate::OnReadAndWrite {
+        if config.renews_on_read() {
             table.modify(key, namespace, |kept| kept.last_used = now)?;
         }
         Ok(Some(value))
@@ -278,7 +278,9 @@ impl<I, T, F: Fold<I, T>> Fold<I, TtlValue<T>> for ExpiringFold<'_, F> {
     fn add(&mut self, kept: &mut TtlValue<T>, input: I) {
         if self.config.shows(kept.last_used, self.now) {
             self.fold.add(&mut kept.value, input);
-            kept.last_used = self.now;
+            if !planted!("ttl_counted_from_the_first_write") {
+                kept.last_used = self.now;
+            }
         } else {
             *kept = self.first(input);
         }

@@ -130,6 +130,13 @@ impl<K: Key, N: Namespace, T: Data> Lists<K, N, T> for CowTable<K, N, Vec<T>> {
         Values::put(self, key, namespace, elements)
     }
 
+    #[inline]
+    fn replace(&mut self, key: &K, namespace: &N, position: usize, element: T) -> Result<()> {
+        let slot = self.find(key, namespace).expect("there is an element to be replaced");
+        self.value_mut(slot)[position] = element;
+        Ok(())
+    }
+
     fn take(&mut self, key: &K, namespace: &N) -> Result<Vec<T>> {
         Ok(self.remove(key, namespace).unwrap_or_default())
     }

@@ -19,7 +19,7 @@ use std::{
 use rocksdb::{
     BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DBCompressionType,
     DBRawIteratorWithThreadMode, DBWithThreadMode, MergeOperands, MultiThreaded, Options, PrefixRange, ReadOptions,
-    WriteOptions, checkpoint::Checkpoint,
+    WriteBatch, WriteOptions, checkpoint::Checkpoint,
 };
 
 use super::{
@@ -32,7 +32,7 @@ use crate::{
     env,
     error::{Error, ErrorKind, Result},
     planted,
-    state::{DatabaseFiles, StateKind, TimeToLive},
+    state::{DatabaseFiles, KeyGroupRange, StateKind, TimeToLive},
 };
 
 // Column families come and go through a shared reference in this mode.
@@ -154,6 +154,18 @@ impl Database {
         self.db.drop_cf(&family_name(state)).map_err(|error| self.failed("remove a state", error))
     }
 
+    /// Removes all entries of a state whose key groups are not in the range: they lie before and behind it.
+    pub(super) fn cut_to(&self, state: &str, range: KeyGroupRange) -> Result<()> {
+        let (first, behind) = (range.start.to_be_bytes(), (range.end + 1).to_be_bytes());
+        for (from, to) in [(&[0; 2], &first), (&behind, &[0xff; 2])] {
+            if from < to {
+                let removed = self.db.delete_range_cf_opt(&self.family(state), from, to, &self.write);
+                removed.map_err(|error| self.failed("write", error))?;
+            }
+        }
+        Ok(())
+    }
+
     /// The first and the last entry of a state, as they lie there, by their keys.
     pub(super) fn ends(&self, state: &str) -> Result<Option<[RawPair; 2]>> {
         let mut iterator = self.db.raw_iterator_cf(&self.family(state));
@@ -180,6 +192,17 @@ impl Database {
     pub(super) fn put(&self, state: &str, key: &[u8], value: &[u8]) -> Result<()> {
         let written = self.db.put_cf_opt(&self.family(state), key, value, &self.write);
         written.map_err(|error| self.failed("write", error))
+    }
+
+    /// Sets the values under many keys at once.
+    pub(super) fn put_all(
+        &self,
+        state: &str,
+        entries: impl std::iter::Iterator<Item = (Vec<u8>, Vec<u8>)>,
+    ) -> Result<()> {
+        let (family, mut batch) = (self.family(state), WriteBatch::default());
+        entries.for_each(|(key, value)| batch.put_cf(&family, key, value));
+        self.db.write_opt(batch, &self.write).map_err(|error| self.failed("write", error))
     }
 
     /// Appends bytes to the value under a key, without reading it.

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use crate::{
-    backend::{BackendError, KeyedState as _, KeyedStateBackend, StateAccess, ValueState},
+    backend::{BackendError, KeyedState as _, KeyedStateBackend, StateAccess, StateId, ValueState},
     config::{BackgroundWork, RocksDbOptions, StateBackend},
     event::{NoObserver, Reporter, Subject},
     id::{Attempt, OperatorUid},
     operator::{OperatorContext, OperatorSnapshot},
     state::{
-        KeyGroups, KeyedSnapshot, ParallelInstance, StateDescriptor, StateKind, StateTtlConfig, ValueStateDescriptor,
+        KeyGroups, KeyedSnapshot, OldSubtasks, ParallelInstance, StateDescriptor, StateKind, StateTtlConfig,
+        ValueStateDescriptor,
     },
     time::{TimeDomain, Timestamp},
 };
@@ -56,18 +57,22 @@ fn keys() -> impl Iterator<Item = u32> {
 /// A backend with three kinds of state.
 fn written() -> Backend {
     let mut backend = open(in_rocksdb(true), None);
-    let value = backend.register_values::<(), u32>(&StateDescriptor::new("value"), StateKind::Value).unwrap();
-    let list = backend.register_lists::<(), String>(&StateDescriptor::new("list")).unwrap();
-    let map = backend.register_maps::<i32, i64, String>(&StateDescriptor::new("map")).unwrap();
-    for key in keys() {
+    register(&mut backend);
+    write(&mut backend, keys());
+    backend
+}
+
+/// Writes to the three states, which are registered.
+fn write(backend: &mut Backend, keys: impl Iterator<Item = u32>) {
+    let (value, list, map) = (StateId::new(0), StateId::new(1), StateId::new(2));
+    for key in keys {
         use crate::backend::{Lists as _, Maps as _, Values as _};
-        backend.values(value).put(&key, &(), key * 2).unwrap();
-        backend.lists(list).append(&key, &(), vec![format!("{key}"), "x".into()]).unwrap();
+        backend.values::<(), u32>(value).put(&key, &(), key * 2).unwrap();
+        backend.lists::<(), String>(list).append(&key, &(), vec![format!("{key}"), "x".into()]).unwrap();
         for user_key in -2..2 {
-            backend.maps(map).put(&key, &-1, user_key, "entry".into()).unwrap();
+            backend.maps::<i32, i64, String>(map).put(&key, &-1, user_key, "entry".into()).unwrap();
         }
     }
-    backend
 }
 
 fn register(backend: &mut Backend) {
@@ -81,7 +86,7 @@ fn what_is_restored_from_files_is_what_was_kept_in_any_backend() {
     let mut backend = written();
     let expected = canonical(&mut backend);
     let files = kept(&mut backend);
-    assert!(files.keyed.is_empty() && files.files.is_some(), "nothing is read for an incremental snapshot");
+    assert!(files.keyed.is_empty() && files.files.len() == 1, "nothing is read for an incremental snapshot");
     drop(backend);
     for state_backend in [in_rocksdb(true), in_rocksdb(false), StateBackend::HashMap] {
         let mut restored = open(state_backend.clone(), Some(files.clone()));
@@ -98,7 +103,7 @@ fn what_is_restored_from_files_is_what_was_kept_in_any_backend() {
 #[test]
 fn a_database_goes_on_with_the_files_that_it_was_restored_from() {
     let names = |snapshot: &OperatorSnapshot| -> Vec<String> {
-        let entries = std::fs::read_dir(snapshot.files.as_ref().unwrap().directory.path()).unwrap();
+        let entries = std::fs::read_dir(snapshot.files[0].directory.path()).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
         let mut names: Vec<_> = names.filter(|name| name.ends_with(".sst")).collect();
         names.sort();
@@ -157,6 +162,74 @@ fn what_was_kept_is_asked_for_as_what_it_is() {
     let error = crate::Error::from(error).to_string();
     assert!(error.contains("key groups 0..=3, and this subtask has 4..=7"), "{error}");
     assert!(error.contains("operator `sum`"), "{error}");
+}
+
+/// All entries, by key group, of a state that all subtasks of a job keep.
+fn all_entries(parts: impl IntoIterator<Item = KeyedSnapshot>) -> KeyedSnapshot {
+    parts.into_iter().fold(KeyedSnapshot::new(), |mut all, part| {
+        crate::backend::merge(&mut all, part).unwrap();
+        all
+    })
+}
+
+#[test]
+fn databases_are_cut_and_joined_when_the_parallelism_changes() {
+    let subtask = |backend: StateBackend, index: u32, parallelism: u32, restored: Option<OperatorSnapshot>| {
+        let context = OperatorContext { parallelism, ..context(backend, index) };
+        let mut backend = Backend::open(&context, restored).unwrap();
+        register(&mut backend);
+        backend
+    };
+    let restored = |old: &[OperatorSnapshot], index: u32, parallelism: u32| {
+        let old = OldSubtasks { parallelism: old.len() as u32, snapshots: (0..).zip(old.iter().cloned()).collect() };
+        let new = ParallelInstance { index, parallelism };
+        old.assign_to(new, KeyGroups::new(8).unwrap().range(new)).unwrap()
+    };
+    let mut only = subtask(in_rocksdb(true), 0, 1, None);
+    write(&mut only, 0..200);
+    let expected = canonical(&mut only);
+    let mut kept_by_old = vec![kept(&mut only)];
+    drop(only);
+    for parallelism in [3, 2, 5, 1, 4] {
+        let mut new: Vec<Backend> = (0..parallelism)
+            .map(|index| {
+                subtask(in_rocksdb(true), index, parallelism, Some(restored(&kept_by_old, index, parallelism)))
+            })
+            .collect();
+        assert_eq!(all_entries(new.iter_mut().map(canonical)), expected, "{parallelism}");
+        let on_heap = (0..parallelism).map(|index| {
+            canonical(&mut subtask(
+                StateBackend::HashMap,
+                index,
+                parallelism,
+                Some(restored(&kept_by_old, index, parallelism)),
+            ))
+        });
+        assert_eq!(all_entries(on_heap), expected, "{parallelism} on the heap");
+        kept_by_old = new.iter_mut().map(kept).collect();
+    }
+}
+
+#[test]
+fn state_that_nobody_asks_for_stays_when_databases_are_joined() {
+    let open_at = |index: u32, parallelism: u32, restored: Option<OperatorSnapshot>| {
+        let context = OperatorContext { parallelism, ..context(in_rocksdb(true), index) };
+        Backend::open(&context, restored).unwrap()
+    };
+    let mut old: Vec<Backend> = (0..2).map(|index| open_at(index, 2, None)).collect();
+    let all = KeyGroups::new(8).unwrap();
+    for (index, backend) in (0..).zip(&mut old) {
+        register(backend);
+        let range = all.range(ParallelInstance { index, parallelism: 2 });
+        write(backend, (0..200).filter(|key| range.contains(all.of_key(key))));
+    }
+    let expected = all_entries(old.iter_mut().map(canonical));
+    let old = OldSubtasks { parallelism: 2, snapshots: (0..).zip(old.iter_mut().map(kept)).collect() };
+    let joined = old.assign_to(ParallelInstance { index: 0, parallelism: 1 }, all.all()).unwrap();
+    let again = kept(&mut open_at(0, 1, Some(joined)));
+    let mut asked = open_at(0, 1, Some(again));
+    register(&mut asked);
+    assert_eq!(canonical(&mut asked), expected);
 }
 
 #[test]

@@ -12,15 +12,31 @@
 //! `CompositeKeySerializationUtils`.
 
 use crate::{
-    codec,
+    codec::{self, Data},
     state::{Key, KeyGroups, Namespace},
 };
 
 /// The bytes of a key and namespace: the whole key of a value or list, the prefix of the entries of a map.
 pub(super) fn prefix<K: Key, N: Namespace>(key_groups: KeyGroups, key: &K, namespace: &N) -> Vec<u8> {
-    let mut bytes = key_groups.of_key(key).to_be_bytes().to_vec();
-    push_part(&mut bytes, &codec::encode(key));
-    push_part(&mut bytes, &codec::encode(namespace));
+    let mut bytes = Vec::with_capacity(48);
+    bytes.extend_from_slice(&key_groups.of_key(key).to_be_bytes());
+    push_encoded(push_encoded(bytes, key), namespace)
+}
+
+/// Appends the encoding of a value, led by its length.
+fn push_encoded<T: Data>(mut bytes: Vec<u8>, value: &T) -> Vec<u8> {
+    let start = bytes.len();
+    bytes.push(0);
+    let mut bytes = codec::encode_into(value, bytes);
+    match bytes.len() - start - 1 {
+        // The byte that was left free is enough.
+        length @ 0..0x80 => bytes[start] = length as u8,
+        _ => {
+            let encoded = bytes.split_off(start + 1);
+            bytes.truncate(start);
+            push_part(&mut bytes, &encoded);
+        }
+    }
     bytes
 }
 
@@ -166,6 +182,18 @@ mod tests {
         #[test]
         fn bytes_that_nobody_wrote_are_no_reason_to_panic(bytes: Vec<u8>) {
             let _ = (parts(&bytes), chunk(&bytes), joined(&bytes));
+        }
+    }
+
+    #[test]
+    fn long_keys_and_short_ones_have_the_length_in_front() {
+        for length in [0, 1, 126, 127, 128, 300, 20_000] {
+            let key = "k".repeat(length);
+            let encoded = codec::encode(&key);
+            let mut expected = key_groups().of_key(&key).to_be_bytes().to_vec();
+            push_part(&mut expected, &encoded);
+            push_part(&mut expected, &[]);
+            assert_eq!(prefix(key_groups(), &key, &()), expected, "{length}");
         }
     }
 

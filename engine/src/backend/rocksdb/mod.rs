@@ -1,4 +1,4 @@
-//! Keyed state in RocksDB: as large as the disk, at the price of encoding on each access (Flink
+//! Keyed state in RocksDB: as large as the disk, at the price of encoding what is not in use right now (Flink
 //! `EmbeddedRocksDBStateBackend`, `RocksDBKeyedStateBackend`).
 //!
 //! What a snapshot holds is the same bytes as the heap's for the same state, so a job can change its backend between a
@@ -21,7 +21,7 @@ use self::{
     compaction::Rule,
     database::{CheckpointReader, Database, Format, RawEntry, damaged, failed, working_directory},
     layout::Parts,
-    table::chunk_of,
+    table::{Layout, chunk_of},
 };
 use super::{BackendError, memory::check_meta};
 use crate::{
@@ -29,6 +29,7 @@ use crate::{
     config::RocksDbOptions,
     error::{Error, ErrorKind, Result},
     id::OperatorUid,
+    planted,
     state::{
         AsyncKeyedSnapshot, DatabaseFiles, Key, KeyGroupEntries, KeyGroupRange, KeyGroups, KeyedEntry, KeyedSnapshot,
         LocalDirectory, Namespace, StateMeta, StateSnapshot, StateTtlConfig,
@@ -52,7 +53,27 @@ pub struct RocksDbBackend<K> {
 
 struct Registered {
     state: RegisteredState,
-    table: Box<dyn Any + Send>,
+    table: Box<dyn ErasedTable>,
+}
+
+trait ErasedTable: Send {
+    /// Writes what has changed.
+    fn flush(&mut self) -> Result<()>;
+    /// The number of entries, in the files or not.
+    fn entry_count(&self) -> Result<usize>;
+    fn as_any_mut(&mut self) -> &mut dyn Any;
+}
+
+impl<K: Key, N: Namespace, V: Data> ErasedTable for RocksDbTable<K, N, V> {
+    fn flush(&mut self) -> Result<()> {
+        Self::flush(self)
+    }
+    fn entry_count(&self) -> Result<usize> {
+        Self::entry_count(self)
+    }
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
 }
 
 /// What must be known of a state to read it from a snapshot.
@@ -64,8 +85,14 @@ struct RegisteredState {
     canonical: fn(Vec<u8>) -> Result<Vec<u8>, DecodeError>,
 }
 
-/// How a value is written to the database.
-type Store<V> = fn(&Database, &str, &[u8], &V) -> Result<()>;
+/// How a value is kept.
+struct Kept<V> {
+    /// Makes the one encoding of a map of an encoding whose entries are in any order; the identity of other kinds.
+    canonical: fn(Vec<u8>) -> Result<Vec<u8>, DecodeError>,
+    layout: Layout<V>,
+    /// Writes a value to the database.
+    store: fn(&Database, &str, &[u8], &V) -> Result<()>,
+}
 
 impl<K: Key> RocksDbBackend<K> {
     /// A backend with what a checkpoint holds for the subtask's key groups.
@@ -75,19 +102,31 @@ impl<K: Key> RocksDbBackend<K> {
         key_groups: KeyGroups,
         range: KeyGroupRange,
         restored: KeyedSnapshot,
-        files: Option<DatabaseFiles>,
+        files: Vec<DatabaseFiles>,
     ) -> Result<Self, BackendError> {
-        if let Some(stored) = files.as_ref().map(|files| files.key_groups).filter(|stored| *stored != range) {
-            return Err(BackendError::OtherKeyGroups { stored, asked: range });
+        if let Some(stranger) = files.iter().find(|files| files.key_groups.intersection(range).is_none()) {
+            return Err(BackendError::OtherKeyGroups { stored: stranger.key_groups, asked: range });
+        }
+        // The first database goes on, without the key groups of others; what the rest hold is read into it.
+        let (mut restored, mut files) = (restored, files.into_iter());
+        let first = files.next();
+        for others in files {
+            super::merge(
+                &mut restored,
+                super::only_range(read_files(others.directory.path(), &others.states)?, range),
+            )?;
         }
         let name = format!("{}-{}", plain(&uid.0), range.start);
-        let database = Database::create(options, &name, range.start, files.as_ref())?;
+        let database = Database::create(options, &name, range.start, first.as_ref())?;
+        if let Some(first) = first.as_ref().filter(|first| first.key_groups != range) {
+            first.states.keys().try_for_each(|state| database.cut_to(state, range))?;
+        }
         Ok(Self {
             key_groups,
             range,
             states: Vec::new(),
             unclaimed: Arc::new(restored),
-            unclaimed_in_database: files.map(|files| files.states).unwrap_or_default(),
+            unclaimed_in_database: first.map(|first| first.states).unwrap_or_default(),
             incremental: options.incremental,
             database: Arc::new(database),
             key: PhantomData,
@@ -110,9 +149,12 @@ impl<K: Key> RocksDbBackend<K> {
         name: &str,
         meta: StateMeta,
     ) -> Result<usize, BackendError> {
-        self.register::<N, V>(name, meta, Ok, |database, state, prefix, value| {
-            database.put(state, prefix, &codec::encode(value))
-        })
+        let kept = Kept {
+            canonical: Ok,
+            layout: Layout { encode: codec::encode, format: Format::Value },
+            store: |database, state, prefix, value| database.put(state, prefix, &codec::encode(value)),
+        };
+        self.register::<N, V>(name, meta, &kept)
     }
 
     /// Registers a state of lists; returns its number.
@@ -121,9 +163,12 @@ impl<K: Key> RocksDbBackend<K> {
         name: &str,
         meta: StateMeta,
     ) -> Result<usize, BackendError> {
-        self.register::<N, Vec<T>>(name, meta, Ok, |database, state, prefix, list| {
-            database.put(state, prefix, &chunk_of(list))
-        })
+        let kept = Kept {
+            canonical: Ok,
+            layout: Layout { encode: chunk_of, format: Format::List },
+            store: |database, state, prefix, list| database.put(state, prefix, &chunk_of(list)),
+        };
+        self.register::<N, Vec<T>>(name, meta, &kept)
     }
 
     /// Registers a state of maps; returns its number.
@@ -132,20 +177,23 @@ impl<K: Key> RocksDbBackend<K> {
         name: &str,
         meta: StateMeta,
     ) -> Result<usize, BackendError> {
-        let canonical = |bytes: Vec<u8>| Ok(codec::encode(&codec::decode::<BTreeMap<UK, UV>>(&bytes)?));
-        self.register::<N, BTreeMap<UK, UV>>(name, meta, canonical, |database, state, prefix, map| {
-            map.iter().try_for_each(|(user_key, value)| {
-                database.put(state, &codec::encode_into(user_key, prefix.to_vec()), &codec::encode(value))
-            })
-        })
+        let kept = Kept::<BTreeMap<UK, UV>> {
+            canonical: |bytes| Ok(codec::encode(&codec::decode::<BTreeMap<UK, UV>>(&bytes)?)),
+            layout: Layout { encode: codec::encode, format: Format::Map },
+            store: |database, state, prefix, map| {
+                map.iter().try_for_each(|(user_key, value)| {
+                    database.put(state, &codec::encode_into(user_key, prefix.to_vec()), &codec::encode(value))
+                })
+            },
+        };
+        self.register::<N, BTreeMap<UK, UV>>(name, meta, &kept)
     }
 
     fn register<N: Namespace, V: Data>(
         &mut self,
         name: &str,
         meta: StateMeta,
-        canonical: fn(Vec<u8>) -> Result<Vec<u8>, DecodeError>,
-        store: Store<V>,
+        kept: &Kept<V>,
     ) -> Result<usize, BackendError> {
         if self.states.iter().any(|registered| registered.state.name == name) {
             return Err(BackendError::DuplicateState { state: name.to_owned() });
@@ -155,23 +203,16 @@ impl<K: Key> RocksDbBackend<K> {
             self.check_ends::<N, V>(name, Format::of(meta.kind))?;
             self.unclaimed_in_database.remove(name);
         } else {
-            let groups = match self.unclaimed.get(name) {
-                Some(stored) => {
-                    check_meta(name, stored.meta, meta)?;
-                    self.take_restored(name)
-                }
-                None => KeyGroupEntries::new(),
-            };
             self.database.create_family(name, meta.time_to_live)?;
-            self.load::<N, V>(name, groups, store)?;
         }
-        let table = RocksDbTable::<K, N, V> {
-            database: self.database.clone(),
-            state: name.to_owned(),
-            key_groups: self.key_groups,
-            types: PhantomData,
-        };
-        let state = RegisteredState { name: name.to_owned(), meta, canonical };
+        if let Some(stored) = self.unclaimed.get(name) {
+            check_meta(name, stored.meta, meta)?;
+            let groups = self.take_restored(name);
+            self.load::<N, V>(name, groups, kept)?;
+        }
+        let (database, key_groups) = (self.database.clone(), self.key_groups);
+        let table = RocksDbTable::<K, N, V>::new(database, name.to_owned(), key_groups, kept.layout);
+        let state = RegisteredState { name: name.to_owned(), meta, canonical: kept.canonical };
         self.states.push(Registered { state, table: Box::new(table) });
         Ok(self.states.len() - 1)
     }
@@ -186,8 +227,8 @@ impl<K: Key> RocksDbBackend<K> {
         let groups = entries(&state, |visit| self.database.scan(name, Format::of(meta.kind), visit))?;
         self.database.drop_family(name)?;
         self.unclaimed_in_database.remove(name);
-        Arc::make_mut(&mut self.unclaimed).insert(name.to_owned(), StateSnapshot { meta, groups });
-        Ok(())
+        let unloaded = KeyedSnapshot::from([(name.to_owned(), StateSnapshot { meta, groups })]);
+        super::merge(Arc::make_mut(&mut self.unclaimed), unloaded)
     }
 
     /// Whether the first and the last entry that a checkpoint's files hold of a state are of these types and key groups.
@@ -232,7 +273,7 @@ impl<K: Key> RocksDbBackend<K> {
         &self,
         state: &str,
         groups: KeyGroupEntries,
-        store: Store<V>,
+        kept: &Kept<V>,
     ) -> Result<(), BackendError> {
         for (key_group, mut entries) in groups {
             entries.sort_unstable();
@@ -252,19 +293,29 @@ impl<K: Key> RocksDbBackend<K> {
                 if expected != key_group {
                     return Err(BackendError::WrongKeyGroup { state: state.to_owned(), key_group, expected });
                 }
-                store(&self.database, state, &layout::prefix(self.key_groups, &key, &namespace), &value)?;
+                (kept.store)(&self.database, state, &layout::prefix(self.key_groups, &key, &namespace), &value)?;
             }
         }
         Ok(())
     }
 
     pub(super) fn table_mut<N: Namespace, V: Data>(&mut self, index: usize) -> &mut RocksDbTable<K, N, V> {
-        let table = self.states[index].table.downcast_mut();
+        let table = self.states[index].table.as_any_mut().downcast_mut();
         table.expect("a state id is used with the backend that gave it")
     }
 
-    /// The state at this moment. What holds up records is the flush of one memory table; the rest reads files.
+    /// Writes what has changed in front of the database.
+    fn flush(&mut self) -> Result<()> {
+        if planted!("rocksdb_snapshot_without_values_in_use") {
+            return Ok(());
+        }
+        self.states.iter_mut().try_for_each(|registered| registered.table.flush())
+    }
+
+    /// The state at this moment. What holds up records is that changes are written and one memory table is flushed; the
+    /// rest reads files.
     pub(super) fn snapshot(&mut self) -> Result<AsyncKeyedSnapshot, BackendError> {
+        self.flush()?;
         let states = self.all_states();
         let files = self.database.checkpoint(states.iter().map(|state| state.name.as_str()))?;
         let unclaimed = self.unclaimed.clone();
@@ -281,6 +332,7 @@ impl<K: Key> RocksDbBackend<K> {
         if !self.incremental {
             return Ok(None);
         }
+        self.flush()?;
         let states = self.all_states();
         let files = self.database.checkpoint(states.iter().map(|state| state.name.as_str()))?;
         let directory = LocalDirectory::new(files.path().to_owned(), Arc::new(files));
@@ -296,11 +348,8 @@ impl<K: Key> RocksDbBackend<K> {
 
     pub(super) fn entry_count(&self) -> Result<usize, BackendError> {
         let mut count = 0;
-        for Registered { state, .. } in &self.states {
-            self.database.scan(&state.name, Format::of(state.meta.kind), |_| {
-                count += 1;
-                Ok(())
-            })?;
+        for registered in &self.states {
+            count += registered.table.entry_count()?;
         }
         Ok(count)
     }

@@ -14,7 +14,7 @@ use crate::{
     event::{NoObserver, Reporter, Subject},
     id::Attempt,
     operator::{OperatorContext, OperatorSnapshot},
-    state::{ListStateDescriptor, MapStateDescriptor, StateDescriptor, StateKind, ValueStateDescriptor},
+    state::{ListStateDescriptor, MapStateDescriptor, StateDescriptor, StateKind, TimeToLive, ValueStateDescriptor},
     time::{TimeDomain, Timestamp},
 };
 
@@ -329,6 +329,22 @@ fn a_disk_that_fails_while_a_state_is_registered_is_unavailable() {
 
 #[cfg(feature = "sim")]
 #[test]
+fn the_planted_bug_loses_the_values_in_use() {
+    let kept_with = |bug: Option<&str>| {
+        crate::planted::activate(bug);
+        let mut backend = open(&deterministic(), KeyedSnapshot::new());
+        let states = register(&mut backend);
+        backend.values(states.value).put(&"k".into(), &0, "v".into()).unwrap();
+        let kept = snapshot(&mut backend).contains_key("default");
+        crate::planted::activate(None);
+        kept
+    };
+    assert!(kept_with(None));
+    assert!(!kept_with(Some("rocksdb_snapshot_without_values_in_use")));
+}
+
+#[cfg(feature = "sim")]
+#[test]
 fn each_planted_bug_loses_state() {
     let seen_with = |bug: Option<&str>| {
         crate::planted::activate(bug);
@@ -394,4 +410,48 @@ fn merging_files_drops_what_has_expired_of_every_kind_of_state_and_nothing_else(
     value.value(&mut at(&mut backend, &"other".to_owned(), 150)).unwrap();
     merge_files(&mut backend);
     assert_eq!(snapshot(&mut backend).keys().collect::<Vec<_>>(), ["keeps"]);
+}
+
+/// A table that holds values in that much memory.
+fn table(memory_bytes: usize) -> RocksDbTable<String, (), u64> {
+    let options = RocksDbOptions { background_work: BackgroundWork::AtSnapshots, ..RocksDbOptions::default() };
+    let database = Database::create(&options, "test", 0, None).unwrap();
+    database.create_family("count", TimeToLive::Disabled).unwrap();
+    let layout = Layout { encode: codec::encode, format: Format::Value };
+    RocksDbTable::new(Arc::new(database), "count".into(), KeyGroups::new(4).unwrap(), layout).with_memory(memory_bytes)
+}
+
+#[test]
+fn more_values_than_there_is_memory_for_are_all_there() {
+    // Memory for two thousand, for twice as many as are held at first, and for all.
+    for memory_bytes in [300_000, 2_500_000, 100_000_000] {
+        let mut table = table(memory_bytes);
+        let keys = 20_000_u64;
+        let add = |table: &mut RocksDbTable<String, (), u64>, number: u64| {
+            table.modify_or_insert_with(&number.to_string(), &(), || 0, |count| *count += 1).unwrap();
+        };
+        (0..keys).for_each(|number| add(&mut table, number));
+        // One that changes so often that it is seen how much memory is used.
+        (0..70_000).for_each(|_| add(&mut table, 7));
+        (0..keys).step_by(3).for_each(|number| add(&mut table, number));
+        assert_eq!(table.take(&"5".to_owned(), &()).unwrap(), Some(1));
+        let expected = |number: u64| match number {
+            7 => 70_001,
+            _ => 1 + u64::from(number.is_multiple_of(3)),
+        };
+        for number in (0..keys).filter(|number| *number != 5) {
+            let value = table.get(&number.to_string(), &()).unwrap().map(|count| *count);
+            assert_eq!(value, Some(expected(number)), "{number}");
+        }
+        assert_eq!(table.count().unwrap() as u64, keys - 1);
+        table.flush().unwrap();
+        let mut kept = 0;
+        table
+            .for_each(|_, (), _| {
+                kept += 1;
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(kept, keys - 1);
+    }
 }

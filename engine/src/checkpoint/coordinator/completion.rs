@@ -64,6 +64,19 @@ impl CheckpointCoordinator {
         match complete.kind {
             TriggerKind::Savepoint => {
                 self.savepoints.insert(checkpoint_id);
+                if planted!("savepoint_commits_side_effects") {
+                    let (permit, tasks) = (CommitPermit::new(checkpoint_id), self.still_running(&complete));
+                    actions.push(CoordinatorAction::NotifyComplete { permit, tasks });
+                }
+                if planted!("savepoint_subsumed_like_a_checkpoint") {
+                    let kind = CompletedKind::Checkpoint;
+                    for Dropped { checkpoint_id, files } in
+                        self.completed.add(CompletedCheckpoint { checkpoint_id, kind })
+                    {
+                        self.cleaning.insert(checkpoint_id);
+                        actions.push(CoordinatorAction::DropCompleted { checkpoint_id, files });
+                    }
+                }
             }
             TriggerKind::Periodic | TriggerKind::Manual | TriggerKind::Final => {
                 self.enter_store(&complete, CompletedKind::Checkpoint, actions);
@@ -111,6 +124,7 @@ impl CheckpointCoordinator {
         let reason = CheckpointFailureReason::FinalizeCheckpointFailure;
         match outcome {
             StoreOutcome::NotStored => self.clear_away(failed, reason, Blame::Coordinator, actions),
+            StoreOutcome::Refused(reason) => self.clear_away(failed, reason, Blame::Coordinator, actions),
             StoreOutcome::Unknown => {
                 // Tasks are told nothing either: the next complete checkpoint settles what they pre-committed.
                 match failed.kind {
@@ -146,16 +160,38 @@ impl CheckpointCoordinator {
 
     /// The job does not run any more: nothing of what is under way can complete, except what is being stored.
     pub(super) fn stop(&mut self, actions: &mut Vec<CoordinatorAction>) {
-        self.plan = None;
-        self.periodic.stop();
+        self.running.clear();
+        self.suspend(actions);
+    }
+
+    /// Not all tasks run any more: nothing of what is under way can complete, except what is being stored. Those that run
+    /// go on (Flink `CheckpointCoordinator.stopCheckpointScheduler`).
+    pub(super) fn suspend(&mut self, actions: &mut Vec<CoordinatorAction>) {
+        if self.running.is_empty() || !planted!("checkpoints_go_on_while_a_region_restarts") {
+            self.plan = None;
+            self.periodic.stop();
+        } else if let Some(plan) = &mut self.plan {
+            plan.tasks.retain(|task| self.running.contains(task));
+            plan.to_trigger.retain(|task| self.running.contains(task));
+        }
         for request in self.decider.clear() {
             reject(request.request, CheckpointFailureReason::CoordinatorSuspend, actions);
+        }
+        if !self.running.is_empty() && planted!("checkpoint_survives_the_failure_of_a_region") {
+            return;
         }
         let (storing, given_up): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.pending).into_values().partition(|pending| pending.phase == Phase::Storing);
         self.pending = storing.into_iter().map(|pending| (pending.checkpoint_id, pending)).collect();
         for pending in given_up {
-            self.discard(pending.checkpoint_id, actions);
+            let checkpoint_id = pending.checkpoint_id;
+            self.remember_given_up(checkpoint_id, CheckpointFailureReason::JobFailoverRegion);
+            self.discard(checkpoint_id, actions);
+            let tasks = self.still_running(&pending);
+            if pending.phase != Phase::Preparing && !tasks.is_empty() {
+                let latest_completed = self.completed.latest();
+                actions.push(CoordinatorAction::NotifyAborted { checkpoint_id, latest_completed, tasks });
+            }
             reject(pending.request, CheckpointFailureReason::JobFailoverRegion, actions);
         }
     }
@@ -178,6 +214,7 @@ impl CheckpointCoordinator {
         actions: &mut Vec<CoordinatorAction>,
     ) {
         let checkpoint_id = pending.checkpoint_id;
+        self.remember_given_up(checkpoint_id, reason);
         self.discard(checkpoint_id, actions);
         let tasks = self.still_running(&pending);
         if pending.phase != Phase::Preparing && !tasks.is_empty() {
@@ -199,6 +236,9 @@ impl CheckpointCoordinator {
         let verdict = match (failed.kind, blame) {
             // Its tasks stand still and wait for the savepoint: only a restart frees them.
             (TriggerKind::StopWithSavepoint, Blame::Coordinator | Blame::Task) => JobVerdict::FailJob,
+            (TriggerKind::Savepoint, Blame::Coordinator) if planted!("failed_savepoint_restarts_the_job") => {
+                JobVerdict::FailJob
+            }
             (TriggerKind::Savepoint, Blame::Coordinator) => JobVerdict::KeepRunning,
             (TriggerKind::Savepoint, Blame::Task)
             | (TriggerKind::Periodic | TriggerKind::Manual | TriggerKind::Final, Blame::Coordinator | Blame::Task) => {
@@ -218,8 +258,7 @@ impl CheckpointCoordinator {
 
     /// Who took part and is still there to be told.
     fn still_running(&self, pending: &PendingCheckpoint) -> Vec<SubtaskId> {
-        let Some(plan) = &self.plan else { return Vec::new() };
-        pending.tasks().intersection(&plan.tasks).copied().collect()
+        pending.tasks().intersection(&self.running).copied().collect()
     }
 
     /// Whether a recovery, or the user, may find this checkpoint.

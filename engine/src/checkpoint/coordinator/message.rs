@@ -1,5 +1,7 @@
 //! What the coordinator is told, and what it asks for.
 
+use std::collections::BTreeSet;
+
 use super::{CheckpointPlan, RequestId, TriggerRequest};
 use crate::{
     checkpoint::{CheckpointBarrier, CheckpointFailureReason, CommitPermit, retention::Files},
@@ -25,7 +27,14 @@ pub enum CoordinatorInput {
         /// Who is told to begin from now on.
         to_trigger: Vec<SubtaskId>,
     },
-    /// The job fails over or ends: everything that is not being stored is aborted, and nothing is triggered.
+    /// Some tasks fail or are stopped, and start again; the others run on. Everything that is not being stored is aborted, and
+    /// nothing is triggered until [`TasksRunning`](Self::TasksRunning). Those that run on are told of that, and of what is being
+    /// stored.
+    TasksFailed {
+        /// Who does not run any more.
+        tasks: BTreeSet<SubtaskId>,
+    },
+    /// The whole job stops: everything that is not being stored is aborted, and nothing is triggered.
     TasksStopped,
     /// The location of a checkpoint exists.
     LocationReady {
@@ -81,6 +90,8 @@ pub enum StoreOutcome {
     NotStored,
     /// A recovery may find it: nothing of it may be deleted before a newer one is complete.
     Unknown,
+    /// It was not tried, because the checkpoint cannot say what it would have to: a recovery cannot find it.
+    Refused(CheckpointFailureReason),
 }
 
 /// What the shell has to do, in this order.

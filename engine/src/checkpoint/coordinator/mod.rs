@@ -72,7 +72,7 @@ mod periodic;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
@@ -87,17 +87,21 @@ use self::{
     periodic::PeriodicTrigger,
 };
 use super::{
-    Alignment, CheckpointBarrier, CheckpointFailureReason,
-    retention::{CompletedCheckpoint, CompletedCheckpoints},
+    Alignment, CheckpointBarrier, CheckpointFailureReason, SnapshotType,
+    retention::{CompletedCheckpoint, CompletedCheckpoints, Dropped, JobEnd, RetentionPolicy, Survival},
 };
 use crate::{
-    config::{CheckpointConfig, CheckpointingMode},
+    config::{AfterTasksFinish, CheckpointConfig, CheckpointingMode},
     id::{CheckpointId, SubtaskId},
+    planted,
     time::Timestamp,
 };
 
 /// Longest pause between checkpoints.
 const MIN_PAUSE_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// How many failures are remembered.
+const REMEMBERED: usize = 16;
 
 /// What a coordinator begins with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,11 +126,14 @@ impl CoordinatorStart {
 pub struct CheckpointCoordinator {
     timeout: Duration,
     alignment: Alignment,
+    after_tasks_finish: AfterTasksFinish,
     /// Ids below it were handed out by earlier leaders: of their fate this one knows nothing.
     first_id: CheckpointId,
     next_id: CheckpointId,
-    /// Who takes part; `None` while the job does not run.
+    /// Who takes part; `None` while not all tasks run.
     plan: Option<CheckpointPlan>,
+    /// Who runs, and is told of outcomes.
+    running: BTreeSet<SubtaskId>,
     pending: BTreeMap<CheckpointId, PendingCheckpoint>,
     decider: RequestDecider,
     periodic: PeriodicTrigger,
@@ -136,6 +143,8 @@ pub struct CheckpointCoordinator {
     savepoints: BTreeSet<CheckpointId>,
     cleaning: BTreeSet<CheckpointId>,
     last_completion: Option<Timestamp>,
+    /// Why the last ones were given up, oldest first: for reports only.
+    given_up: VecDeque<(CheckpointId, CheckpointFailureReason)>,
 }
 
 /// Who made a checkpoint fail.
@@ -151,17 +160,25 @@ impl CheckpointCoordinator {
         let min_pause = config.min_pause.min(MIN_PAUSE_MAX);
         let limits = Limits { concurrent_max: config.max_concurrent, queued_max: QUEUED_MAX, min_pause };
         let alignment = match config.mode {
-            CheckpointingMode::ExactlyOnce => Alignment::Aligned,
             CheckpointingMode::AtLeastOnce => Alignment::AtLeastOnce,
+            CheckpointingMode::ExactlyOnce if !config.unaligned => Alignment::Aligned,
+            CheckpointingMode::ExactlyOnce if config.aligned_timeout.is_zero() => Alignment::Unaligned,
+            CheckpointingMode::ExactlyOnce => Alignment::AlignedWithTimeout(config.aligned_timeout),
         };
+        assert!(
+            config.max_concurrent == 1 || !alignment.may_overtake(),
+            "no barrier overtakes data of an unaligned checkpoint that is under way"
+        );
         let completed = CompletedCheckpoints::new(config.retained, start.retained);
         assert!(completed.latest() < Some(start.next_id), "ids of completed checkpoints are never used again");
         Self {
             timeout: config.timeout,
             alignment,
+            after_tasks_finish: config.after_tasks_finish,
             first_id: start.next_id,
             next_id: start.next_id,
             plan: None,
+            running: BTreeSet::new(),
             pending: BTreeMap::new(),
             decider: RequestDecider::new(limits),
             periodic: PeriodicTrigger::new(
@@ -173,6 +190,7 @@ impl CheckpointCoordinator {
             savepoints: BTreeSet::new(),
             cleaning: BTreeSet::new(),
             last_completion: None,
+            given_up: VecDeque::new(),
         }
     }
 
@@ -184,6 +202,10 @@ impl CheckpointCoordinator {
             CoordinatorInput::TasksRunning(plan) => self.tasks_running(now, plan),
             CoordinatorInput::TasksFinished { finished, to_trigger } => {
                 self.tasks_finished(&finished, to_trigger, actions);
+            }
+            CoordinatorInput::TasksFailed { tasks } => {
+                self.running.retain(|task| !tasks.contains(task));
+                self.suspend(actions);
             }
             CoordinatorInput::TasksStopped => self.stop(actions),
             CoordinatorInput::LocationReady { checkpoint_id } => self.location_ready(checkpoint_id, actions),
@@ -222,9 +244,27 @@ impl CheckpointCoordinator {
         self.pending.values()
     }
 
+    /// The job has ended so: says which completed checkpoints leave the store, and what becomes of their files.
+    pub fn shut_down(&mut self, policy: RetentionPolicy, end: JobEnd) -> Vec<Dropped> {
+        self.completed.shut_down(policy, end, Survival::EndsWithLeader)
+    }
+
     /// The completed checkpoints.
     pub fn completed(&self) -> &CompletedCheckpoints {
         &self.completed
+    }
+
+    /// Why a checkpoint was given up, if that was not long ago.
+    pub fn failure_of(&self, checkpoint_id: CheckpointId) -> Option<CheckpointFailureReason> {
+        let mut given_up = self.given_up.iter();
+        given_up.find(|(given_up, _)| *given_up == checkpoint_id).map(|(_, reason)| *reason)
+    }
+
+    fn remember_given_up(&mut self, checkpoint_id: CheckpointId, reason: CheckpointFailureReason) {
+        self.given_up.push_back((checkpoint_id, reason));
+        if self.given_up.len() > REMEMBERED {
+            self.given_up.pop_front();
+        }
     }
 
     /// How many requests wait for their turn.
@@ -244,8 +284,12 @@ impl CheckpointCoordinator {
         }
     }
 
-    fn submit(&mut self, now: Timestamp, request: TriggerRequest, actions: &mut Vec<CoordinatorAction>) {
-        if self.plan.as_ref().is_none_or(|plan| plan.tasks.is_empty()) {
+    fn submit(&mut self, now: Timestamp, mut request: TriggerRequest, actions: &mut Vec<CoordinatorAction>) {
+        if self.alignment.may_overtake() {
+            // One checkpoint at a time, whoever asks (Flink `CheckpointTriggerRequest.isForce`).
+            request.admission = Admission::Queued;
+        }
+        if self.plan.as_ref().is_none_or(|plan| plan.to_trigger.is_empty()) {
             reject(request.request, CheckpointFailureReason::NotAllRequiredTasksRunning, actions);
         } else if let Some(rejection) = self.decider.submit(now, request) {
             reject(rejection.request.request, rejection.reason, actions);
@@ -253,8 +297,12 @@ impl CheckpointCoordinator {
     }
 
     fn tasks_running(&mut self, now: Timestamp, plan: CheckpointPlan) {
-        assert!(self.pending.is_empty(), "tasks are restored only when the fate of every older checkpoint is known");
+        assert!(
+            self.pending.is_empty() || planted!("checkpoint_survives_the_failure_of_a_region"),
+            "tasks are restored only when the fate of every older checkpoint is known"
+        );
         assert!(plan.to_trigger.iter().all(|task| plan.tasks.contains(task)), "who is triggered takes part");
+        self.running.clone_from(&plan.tasks);
         self.plan = Some(plan);
         self.periodic.start(now);
     }
@@ -265,12 +313,20 @@ impl CheckpointCoordinator {
         to_trigger: Vec<SubtaskId>,
         actions: &mut Vec<CoordinatorAction>,
     ) {
+        self.running.retain(|task| !finished.contains(task));
         let Some(plan) = &mut self.plan else { return };
         plan.tasks.retain(|task| !finished.contains(task));
         plan.to_trigger = to_trigger;
         assert!(plan.to_trigger.iter().all(|task| plan.tasks.contains(task)), "who is triggered takes part");
-        if plan.tasks.is_empty() {
+        if self.after_tasks_finish == AfterTasksFinish::Refuse {
+            // Those under way that the finished ones have acknowledged may still complete.
+            plan.to_trigger.clear();
+        }
+        if plan.to_trigger.is_empty() {
             self.periodic.stop();
+            for request in self.decider.clear() {
+                reject(request.request, CheckpointFailureReason::NotAllRequiredTasksRunning, actions);
+            }
         }
         let hopeless = |pending: &&PendingCheckpoint| finished.iter().any(|task| pending.waits_for(*task));
         let hopeless: Vec<_> = self.pending.values().filter(hopeless).map(|pending| pending.checkpoint_id).collect();
@@ -287,8 +343,19 @@ impl CheckpointCoordinator {
         };
         assert!(pending.phase == Phase::Preparing, "a location is prepared once");
         pending.phase = Phase::Collecting;
-        let barrier =
-            CheckpointBarrier { checkpoint_id, triggered_at: pending.triggered_at, alignment: self.alignment };
+        // A savepoint is the user's, who may restore it into another job: nothing is under way in it.
+        let alignment = match self.alignment {
+            Alignment::Unaligned | Alignment::AlignedWithTimeout(_) if pending.kind.is_savepoint() => {
+                Alignment::Aligned
+            }
+            alignment => alignment,
+        };
+        let barrier = CheckpointBarrier {
+            checkpoint_id,
+            triggered_at: pending.triggered_at,
+            alignment,
+            snapshot: SnapshotType::Checkpoint,
+        };
         actions.push(CoordinatorAction::TriggerTasks { checkpoint_id, barrier, tasks: pending.to_trigger.clone() });
     }
 

@@ -66,6 +66,9 @@ fn describe_input(input: &CoordinatorInput) -> String {
         CoordinatorInput::TriggerRequested(request) => format!("request {:?}", request.kind),
         CoordinatorInput::TasksRunning(plan) => format!("{} tasks run", plan.tasks.len()),
         CoordinatorInput::TasksFinished { finished, .. } => format!("{} finished", names(finished)),
+        CoordinatorInput::TasksFailed { tasks } => {
+            format!("{} failed", names(&tasks.iter().copied().collect::<Vec<_>>()))
+        }
         CoordinatorInput::TasksStopped => "tasks stopped".into(),
         CoordinatorInput::LocationReady { checkpoint_id } => format!("location {checkpoint_id} ready"),
         CoordinatorInput::LocationFailed { checkpoint_id, reason } => {
@@ -199,6 +202,71 @@ fn a_failover_while_a_checkpoint_is_being_stored_waits_for_its_fate() {
     coordinator.handle(Timestamp(0), stored(1), &mut actions);
     assert_eq!((coordinator.storing(), coordinator.completed().latest()), (None, Some(CheckpointId(1))));
     assert!(!actions.iter().any(|action| matches!(action, CoordinatorAction::Discard { .. })));
+}
+
+/// Runs inputs through a coordinator of two tasks that have begun checkpoint 1; what the last one leads to.
+fn after_checkpoint_1_began(inputs: impl IntoIterator<Item = CoordinatorInput>) -> Vec<CoordinatorAction> {
+    let mut coordinator = CheckpointCoordinator::new(&config(), CoordinatorStart::first(Duration::ZERO));
+    let begin = [CoordinatorInput::TasksRunning(plan(2)), CoordinatorInput::Tick, location_ready(1)];
+    let mut actions = Vec::new();
+    for input in begin.into_iter().chain(inputs) {
+        actions.clear();
+        coordinator.handle(Timestamp(0), input, &mut actions);
+    }
+    actions
+}
+
+fn fails(index: usize) -> CoordinatorInput {
+    CoordinatorInput::TasksFailed { tasks: plan(2).tasks.into_iter().skip(index).take(1).collect() }
+}
+
+/// The tasks of the plan of two from this one on.
+fn tasks_from(index: usize) -> Vec<SubtaskId> {
+    plan(2).tasks.into_iter().skip(index).collect()
+}
+
+#[test]
+fn a_region_that_fails_ends_the_checkpoint_and_those_that_run_on_are_told() {
+    let failed = after_checkpoint_1_began([acknowledge(1, 0), fails(0)]);
+    let (checkpoint_id, latest_completed) = (CheckpointId(1), None);
+    assert_eq!(
+        failed,
+        [
+            CoordinatorAction::Discard { checkpoint_id },
+            CoordinatorAction::NotifyAborted { checkpoint_id, latest_completed, tasks: tasks_from(1) }
+        ]
+    );
+    let late = after_checkpoint_1_began([acknowledge(1, 0), fails(0), acknowledge(1, 1)]);
+    assert!(!late.iter().any(|action| matches!(action, CoordinatorAction::Store { .. })), "{late:?}");
+}
+
+#[test]
+fn no_checkpoint_begins_until_a_failed_region_runs_again() {
+    let manual = || request(9, TriggerKind::Manual);
+    let refused = after_checkpoint_1_began([fails(0), manual()]);
+    let reason = CheckpointFailureReason::NotAllRequiredTasksRunning;
+    assert_eq!(refused, [CoordinatorAction::RejectRequest { request: RequestId(9), reason }]);
+    let cleaned = CoordinatorInput::Cleaned { checkpoint_id: CheckpointId(1) };
+    let begun = after_checkpoint_1_began([fails(0), cleaned, CoordinatorInput::TasksRunning(plan(2)), manual()]);
+    assert_eq!(begun, [CoordinatorAction::PrepareLocation { checkpoint_id: CheckpointId(2) }]);
+}
+
+#[test]
+fn a_checkpoint_that_is_stored_while_a_region_restarts_is_told_to_those_that_run_on() {
+    let told = |failed: &[usize]| {
+        let failures = failed.iter().map(|index| fails(*index));
+        let acknowledged = [acknowledge(1, 0), acknowledge(1, 1)];
+        after_checkpoint_1_began(acknowledged.into_iter().chain(failures).chain([stored(1)]))
+    };
+    let tasks_told = |actions: Vec<CoordinatorAction>| -> Vec<Vec<SubtaskId>> {
+        let notices = actions.into_iter().filter_map(|action| match action {
+            CoordinatorAction::NotifyComplete { tasks, .. } => Some(tasks),
+            _ => None,
+        });
+        notices.collect()
+    };
+    assert_eq!(tasks_told(told(&[0])), [tasks_from(1)]);
+    assert_eq!(tasks_told(told(&[0, 1])), Vec::<Vec<SubtaskId>>::new(), "recovery settles it for all");
 }
 
 #[test]

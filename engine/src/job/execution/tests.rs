@@ -5,11 +5,14 @@ use std::time::Duration;
 use super::*;
 use crate::{
     config::RestartConfig,
-    graph::{Distribution, Edge, Vertex},
-    id::{EdgeId, OperatorUid, VertexId},
+    graph::{Distribution, Edge, Overtaking, Vertex},
+    id::{CheckpointId, EdgeId, OperatorUid, VertexId},
+    job::place,
 };
 
 const PAUSE: Duration = Duration::from_secs(5);
+
+mod regions;
 
 /// Two sources, each with its sink, on task managers with one slot each.
 fn graph() -> JobGraph {
@@ -19,7 +22,13 @@ fn graph() -> JobGraph {
         parallelism: 2,
         operators: vec![OperatorUid(name.into())],
     };
-    let edge = Edge { id: EdgeId(0), from: VertexId(0), to: VertexId(1), distribution: Distribution::Pointwise };
+    let edge = Edge {
+        id: EdgeId(0),
+        from: VertexId(0),
+        to: VertexId(1),
+        distribution: Distribution::Pointwise,
+        overtaking: Overtaking::Forbidden,
+    };
     JobGraph { vertices: vec![vertex(0, "source"), vertex(1, "sink")], edges: vec![edge], max_parallelism: 128 }
 }
 
@@ -78,7 +87,12 @@ impl Life {
     }
 
     fn fails(&mut self, attempt: Attempt) -> Vec<ExecutionAction> {
-        self.tell(ExecutionInput::Failed { attempt, reason: "boom".into() })
+        let culprit = Culprit::Attempts(vec![attempt]);
+        self.tell(ExecutionInput::Failed {
+            culprit,
+            reason: "boom".into(),
+            recoverability: Recoverability::Recoverable,
+        })
     }
 
     fn cancelled(&mut self, name: &str, attempt: Attempt) -> Vec<ExecutionAction> {
@@ -109,8 +123,20 @@ impl Life {
     }
 }
 
+/// The subtasks of the graph with these numbers.
+fn with_index(indices: &[u32]) -> BTreeSet<SubtaskId> {
+    graph().subtasks().filter(|task| indices.contains(&task.index)).collect()
+}
+
 fn stop_checkpoints(attempt: Attempt, reason: &str) -> ExecutionAction {
-    ExecutionAction::StopCheckpoints { attempt, reason: reason.into() }
+    let all = with_index(&[0, 1]);
+    ExecutionAction::StopCheckpoints { attempt, stopped: all.clone(), failed: all, reason: reason.into() }
+}
+
+/// Those of a region are stopped because of some of them.
+fn stop_region(attempt: Attempt, index: u32, failed: &BTreeSet<SubtaskId>, reason: &str) -> ExecutionAction {
+    let (stopped, failed) = (with_index(&[index]), failed.clone());
+    ExecutionAction::StopCheckpoints { attempt, stopped, failed, reason: reason.into() }
 }
 
 fn cancel(attempt: Attempt, names: &[&str]) -> ExecutionAction {
@@ -124,7 +150,8 @@ fn a_job_waits_for_slots_runs_and_ends_with_a_final_checkpoint() {
     assert_eq!(life.register("a"), [], "one of two slots");
     assert_eq!(life.register("b"), [ExecutionAction::PrepareRestore(attempt)]);
 
-    let placement = place(&graph(), &both().into_iter().map(|id| (id, 1)).collect()).expect("two slots are enough");
+    let placement = place(&graph(), &both().into_iter().map(|id| (id, 1)).collect(), &Placement::new())
+        .expect("two slots are enough");
     assert_eq!(
         life.tell(ExecutionInput::RestoreReady { attempt }),
         [ExecutionAction::Deploy { attempt, placement: placement.clone() }]
@@ -199,7 +226,10 @@ fn a_failure_while_deploying_cancels_everywhere_and_restarts_after_the_pause() {
 fn a_task_manager_that_is_lost_fails_the_attempt_and_is_not_waited_for() {
     let first = Attempt(1);
     let mut life = Life::running();
-    assert_eq!(life.lose("b"), [stop_checkpoints(first, "task manager b is lost: silent"), cancel(first, &["a"])]);
+    let (stopped, failed) = (with_index(&[0, 1]), with_index(&[1]));
+    let reason = "task manager b is lost: silent".to_owned();
+    let stop = ExecutionAction::StopCheckpoints { attempt: first, stopped, failed, reason };
+    assert_eq!(life.lose("b"), [stop, cancel(first, &["a"])]);
     assert_eq!(life.cancelled("a", first), []);
     assert_eq!(life.tick_after(PAUSE), [], "one slot is not enough");
     assert_eq!(life.register("c"), [ExecutionAction::PrepareRestore(Attempt(2))]);
@@ -280,11 +310,135 @@ fn a_failure_while_finishing_restarts_the_job() {
 fn a_state_that_cannot_be_read_now_is_tried_again_and_a_damaged_one_ends_the_job() {
     let (first, second) = (Attempt(1), Attempt(2));
     let mut life = Life::with_task_managers(&["a", "b"]);
-    let failed = |attempt, fatal| ExecutionInput::RestoreFailed { attempt, reason: "unreadable".into(), fatal };
-    assert_eq!(life.tell(failed(first, false)), [stop_checkpoints(first, "unreadable"), cancel(first, &["a", "b"])]);
+    let failed = |attempt, recoverability| {
+        let reason = "unreadable".into();
+        let culprit = Culprit::Attempts(vec![attempt]);
+        ExecutionInput::Failed { culprit, reason, recoverability }
+    };
+    assert_eq!(
+        life.tell(failed(first, Recoverability::Recoverable)),
+        [stop_checkpoints(first, "unreadable"), cancel(first, &["a", "b"])]
+    );
     life.cancelled("a", first);
     life.cancelled("b", first);
     assert_eq!(life.tick_after(PAUSE), [ExecutionAction::PrepareRestore(second)]);
+    assert_eq!(
+        life.tell(failed(second, Recoverability::NonRecoverable)),
+        [stop_checkpoints(second, "unreadable"), cancel(second, &["a", "b"])]
+    );
+    life.cancelled("a", second);
     let reason = "unreadable".to_owned();
-    assert_eq!(life.tell(failed(second, true)), [ExecutionAction::End(JobOutcome::Failed { reason })]);
+    assert_eq!(life.cancelled("b", second), [ExecutionAction::End(JobOutcome::CannotRestore { reason })]);
+}
+
+#[test]
+fn a_failure_that_no_restart_can_help_ends_a_job_that_was_about_to_restart() {
+    let first = Attempt(1);
+    let mut life = Life::running();
+    life.fails(first);
+    let (reason, recoverability) = ("a state file is lost".to_owned(), Recoverability::NonRecoverable);
+    let culprit = Culprit::Task(execution(0));
+    assert_eq!(life.tell(ExecutionInput::Failed { culprit, reason: reason.clone(), recoverability }), []);
+    life.cancelled("a", first);
+    assert_eq!(life.cancelled("b", first), [ExecutionAction::End(JobOutcome::Failed { reason })]);
+}
+
+/// The subtasks of [`graph`], in order: two sources, two sinks.
+fn execution(number: usize) -> ExecutionAttempt {
+    let subtask = graph().subtasks().nth(number).expect("there are four");
+    ExecutionAttempt { subtask, attempt: Attempt(1) }
+}
+
+#[test]
+fn subtasks_finish_one_after_the_other_and_the_last_one_ends_the_job() {
+    let mut life = Life::running();
+    let mut finished = BTreeSet::new();
+    for number in [0, 2, 1] {
+        let ExecutionAttempt { subtask, .. } = execution(number);
+        finished.insert(subtask);
+        assert_eq!(
+            life.tell(ExecutionInput::Finished(execution(number))),
+            [ExecutionAction::TaskFinished { subtask, finished: finished.clone() }]
+        );
+    }
+    assert_eq!(life.tell(ExecutionInput::Finished(execution(3))), [ExecutionAction::End(JobOutcome::Finished)]);
+}
+
+#[test]
+fn a_task_manager_all_of_whose_subtasks_have_finished_is_not_missed() {
+    let mut life = Life::running();
+    let placement = place(&graph(), &both().into_iter().map(|id| (id, 1)).collect(), &Placement::new())
+        .expect("two slots are enough");
+    for (subtask, _) in placement.iter().filter(|(_, host)| **host == task_manager("a")) {
+        life.tell(ExecutionInput::Finished(ExecutionAttempt { subtask: *subtask, attempt: Attempt(1) }));
+    }
+    assert_eq!(life.lose("a"), []);
+    assert_ne!(life.lose("b"), [], "there the others ran");
+}
+
+#[test]
+fn after_a_restart_nobody_has_finished_yet() {
+    let (first, second) = (Attempt(1), Attempt(2));
+    let mut life = Life::running();
+    life.tell(ExecutionInput::Finished(execution(0)));
+    life.fails(first);
+    life.cancelled("a", first);
+    life.cancelled("b", first);
+    life.tick_after(PAUSE);
+    life.deploy_and_start(second);
+    assert_eq!(life.execution.finished_subtasks(), BTreeSet::new());
+}
+
+#[test]
+fn a_job_that_stops_with_a_savepoint_ends_when_its_tasks_have_without_being_told_to() {
+    let attempt = Attempt(1);
+    let mut life = Life::running();
+    assert_eq!(life.tell(ExecutionInput::StoppedWithSavepoint(CheckpointId(7))), []);
+    assert_eq!(life.execution.job_state(), JobState::Running);
+    assert_eq!(life.each_subtask(attempt, ExecutionInput::Finished), [ExecutionAction::End(JobOutcome::Finished)]);
+    assert_eq!(life.execution.job_state(), JobState::Finished);
+}
+
+#[test]
+fn a_job_that_fails_while_it_stops_with_a_savepoint_goes_on() {
+    let attempt = Attempt(1);
+    let mut life = Life::running();
+    life.tell(ExecutionInput::StoppedWithSavepoint(CheckpointId(7)));
+    assert_eq!(life.fails(attempt), [stop_checkpoints(attempt, "boom"), cancel(attempt, &["a", "b"])]);
+    life.cancelled("a", attempt);
+    life.cancelled("b", attempt);
+    assert_eq!(life.tick_after(PAUSE), [ExecutionAction::PrepareRestore(Attempt(2))]);
+}
+
+#[test]
+fn a_cancelled_job_ends_when_nothing_of_it_runs() {
+    let attempt = Attempt(1);
+    let mut life = Life::running();
+    let answered = life.tell(ExecutionInput::Cancel);
+    assert_eq!(answered, [ExecutionAction::AbandonCheckpoints(attempt), cancel(attempt, &["a", "b"])]);
+    assert_eq!((life.execution.job_state(), life.tell(ExecutionInput::Cancel)), (JobState::Cancelling, vec![]));
+    assert_eq!(life.fails(attempt), [], "what fails now changes nothing");
+    assert_eq!(life.cancelled("a", attempt), []);
+    assert_eq!(life.lose("b"), [ExecutionAction::End(JobOutcome::Cancelled)]);
+    assert_eq!(life.tell(ExecutionInput::Cancel), [], "it has ended");
+}
+
+#[test]
+fn a_job_that_waits_or_restarts_can_be_cancelled() {
+    let mut waiting = Life::new(1, true);
+    assert_eq!(waiting.tell(ExecutionInput::Cancel), [ExecutionAction::End(JobOutcome::Cancelled)]);
+
+    let mut failing = Life::running();
+    failing.fails(Attempt(1));
+    assert_eq!(failing.tell(ExecutionInput::Cancel), [], "its tasks are being stopped already");
+    failing.cancelled("a", Attempt(1));
+    assert_eq!(failing.cancelled("b", Attempt(1)), [ExecutionAction::End(JobOutcome::Cancelled)]);
+
+    let mut backing_off = Life::running();
+    backing_off.fails(Attempt(1));
+    backing_off.cancelled("a", Attempt(1));
+    backing_off.cancelled("b", Attempt(1));
+    assert_eq!(backing_off.execution.job_state(), JobState::Restarting);
+    assert_eq!(backing_off.tell(ExecutionInput::Cancel), [ExecutionAction::End(JobOutcome::Cancelled)]);
+    assert_eq!(backing_off.tick_after(PAUSE), [], "it has ended");
 }

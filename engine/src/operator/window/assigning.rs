@@ -23,6 +23,8 @@ pub(super) struct Assigned<In, W, Ws> {
     first: Option<W>,
     second: Option<W>,
     further: Ws,
+    /// Whether the only window is known to have no contents.
+    is_empty: bool,
 }
 
 pub(super) type AssignedBy<In, A> = Assigned<In, <A as WindowAssigner<In>>::Window, <A as WindowAssigner<In>>::Windows>;
@@ -61,6 +63,7 @@ where
             let context = AssignerContext { timestamp: record.timestamp, processing_time: now.processing_time };
             let mut further = self.assigner.assign(&record.value, context);
             let (first, second) = (further.next(), further.next());
+            let mut is_empty = false;
             let record = match (&first, &second) {
                 (Some(window), None)
                     if window.max_timestamp() > running.fired_before
@@ -69,12 +72,15 @@ where
                 {
                     match function.add_further(&mut table, &self.key_selector, window, record)? {
                         None => continue,
-                        Some(record) => record,
+                        Some(record) => {
+                            is_empty = true;
+                            record
+                        }
                     }
                 }
                 _ => record,
             };
-            return Ok(Some(Assigned { record, first, second, further }));
+            return Ok(Some(Assigned { record, first, second, further, is_empty }));
         }
         Ok(None)
     }
@@ -86,7 +92,7 @@ where
         running: &mut Running<S::Key, A::Window>,
         out: &mut Collector<F::Out>,
     ) -> Result<()> {
-        let Assigned { record, first, second, further } = assigned;
+        let Assigned { record, first, second, further, is_empty } = assigned;
         let watermark = running.live.timers.watermark();
         let (lateness, has_window) = (self.windowing.lateness, first.is_some());
         let windows = first.into_iter().chain(second).chain(further);
@@ -98,7 +104,12 @@ where
         while let Some(window) = windows.next() {
             let last = windows.peek().is_none();
             let copy = if last { record.take() } else { record.clone() };
-            self.add_to_window(copy.expect("only the last window takes the record"), &window, running, out)?;
+            let copy = copy.expect("only the last window takes the record");
+            if is_empty {
+                self.add_new(copy, &window, running, out)?;
+            } else {
+                self.add_to_window(copy, &window, running, out)?;
+            }
         }
         Ok(())
     }
@@ -116,9 +127,21 @@ where
         } else {
             Some(record)
         };
-        let Some(record) = record else { return Ok(()) };
+        match record {
+            Some(record) => self.add_new(record, window, running, out),
+            None => Ok(()),
+        }
+    }
+
+    fn add_new(
+        &mut self,
+        record: StreamRecord<In>,
+        window: &A::Window,
+        running: &mut Running<S::Key, A::Window>,
+        out: &mut Collector<F::Out>,
+    ) -> Result<()> {
         let key = self.key_selector.key(&record.value).into_owned();
-        self.windowing.add(record, Place { key: &key, window, state_window: window }, live, out)
+        self.windowing.add(record, Place { key: &key, window, state_window: window }, &mut running.live, out)
     }
 
     /// Adds a record where windows merge.
@@ -128,12 +151,54 @@ where
         running: &mut Running<S::Key, A::Window>,
         out: &mut Collector<F::Out>,
     ) -> Result<()> {
+        let mut further = self.assigner.assign(&record.value, self.assigner_context(&record, &running.live)?);
+        let (first, second) = (further.next(), further.next());
+        let record = match (&first, &second) {
+            (Some(window), None) => self.add_to_only(record, window, running)?,
+            _ => Some(record),
+        };
+        let Some(record) = record else { return Ok(()) };
+        self.merge_assigned(Assigned { record, first, second, further, is_empty: false }, running, out)
+    }
+
+    /// Adds a record to the only window of its key, if nothing more comes of it than that the window grows: what most
+    /// records of sessions do. Gives it back otherwise.
+    #[inline]
+    fn add_to_only(
+        &mut self,
+        record: StreamRecord<In>,
+        of_record: &A::Window,
+        running: &mut Running<S::Key, A::Window>,
+    ) -> Result<Option<StreamRecord<In>>> {
         let Running { live, in_flight, .. } = running;
         let in_flight = in_flight.as_ref().expect(OPENED);
-        let mut windows = self.assigner.assign(&record.value, self.assigner_context(&record, live)?).peekable();
+        let key = self.key_selector.key(&record.value).into_owned();
+        let Some((window, state_window)) = in_flight.only(live, &key)? else { return Ok(Some(record)) };
+        let grown = if window == *of_record { None } else { self.assigner.merge_two(&window, of_record) };
+        let is_all = |grown: &A::Window| self.windowing.only_moves_timers::<In, S::Key, _>(&window, grown, live.now());
+        let Some(grown) = grown.filter(is_all) else { return Ok(Some(record)) };
+        self.windowing.move_timers(&key, &window, &grown, &mut live.timers);
+        let contents = self.windowing.contents();
+        self.windowing.function.add(&mut F::table(contents, &mut live.backend), &key, &state_window, record)?;
+        if window != grown {
+            in_flight.replace_only(live, &key, (grown, state_window))?;
+        }
+        Ok(None)
+    }
+
+    fn merge_assigned(
+        &mut self,
+        assigned: AssignedBy<In, A>,
+        running: &mut Running<S::Key, A::Window>,
+        out: &mut Collector<F::Out>,
+    ) -> Result<()> {
+        let Assigned { record, first, second, further, .. } = assigned;
+        let Running { live, in_flight, .. } = running;
+        let in_flight = in_flight.as_ref().expect(OPENED);
+        let has_window = first.is_some();
+        let mut windows = first.into_iter().chain(second).chain(further).peekable();
         let key = self.key_selector.key(&record.value).into_owned();
         let mut set = in_flight.load(live, &key)?;
-        let has_window = windows.peek().is_some();
         let (mut record, mut skipped, mut changed) = (Some(record), true, false);
         let mut merges = Vec::new();
         while let Some(window) = windows.next() {

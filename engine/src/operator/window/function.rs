@@ -81,7 +81,7 @@ pub trait WindowFunction<In: Data, K: Key, W: Window>: Send + 'static {
     /// If the backend cannot be written.
     fn purge(&mut self, table: &mut Self::Table<'_>, key: &K, state_window: &W) -> Result<()>;
 
-    /// Moves the contents of `sources`, in this order, into those of `target`.
+    /// Moves the contents of `sources`, in this order, into those of `target`. Is not called without sources.
     ///
     /// # Errors
     /// If the backend cannot be read or written.

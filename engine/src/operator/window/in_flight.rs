@@ -25,6 +25,21 @@ impl<W: Window> InFlight<W> {
         Ok(MergingWindowSet::restore(live.backend.lists(self.id).get(key, &())?.into_owned()))
     }
 
+    /// The only window of a key that is in flight, and its state window.
+    #[inline]
+    pub(super) fn only<K: Key>(&self, live: &mut Live<K, W>, key: &K) -> Result<Option<(W, W)>> {
+        match &*live.backend.lists(self.id).get(key, &())? {
+            [only] => Ok(Some(only.clone())),
+            _ => Ok(None),
+        }
+    }
+
+    /// The only window of a key has become another one.
+    #[inline]
+    pub(super) fn replace_only<K: Key>(&self, live: &mut Live<K, W>, key: &K, pair: (W, W)) -> Result<()> {
+        live.backend.lists(self.id).replace(key, &(), 0, pair)
+    }
+
     pub(super) fn store<K: Key>(&self, live: &mut Live<K, W>, key: &K, set: MergingWindowSet<W>) -> Result<()> {
         live.backend.lists(self.id).put(key, &(), set.into_pairs())
     }

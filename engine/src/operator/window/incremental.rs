@@ -163,10 +163,6 @@ macro_rules! keeps_one_value {
         }
 
         fn merge(&mut $self, table: &mut Self::Table<'_>, key: &K, target: &W, sources: &[W]) -> Result<()> {
-            // A session that grows keeps its contents where they are.
-            if sources.is_empty() {
-                return Ok(());
-            }
             let mut merged = table.take(key, target)?;
             for source in sources {
                 merged = match (merged, table.take(key, source)?) {

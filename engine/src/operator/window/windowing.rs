@@ -155,6 +155,36 @@ impl<R, F, Id: Copy> Windowing<R, F, Id> {
         self.carry_out::<In, _, _>(result, place, live, out)
     }
 
+    /// Whether an element that makes `from` grow to `to`, or not at all, does nothing but move timers.
+    #[inline]
+    pub(super) fn only_moves_timers<In, K, W>(&self, from: &W, to: &W, now: Now) -> bool
+    where
+        K: Key,
+        W: Window,
+        R: Trigger<In, K, W>,
+    {
+        // Such a window is in time: its clean-up comes no earlier than its end.
+        self.lateness.domain == TimeDomain::EventTime
+            && to.max_timestamp() > now.watermark
+            && self.trigger.needs_only_its_timer(from, to, now)
+    }
+
+    /// Moves the timers of a window with it.
+    #[inline]
+    pub(super) fn move_timers<K: Key, W: Window>(&self, key: &K, from: &W, to: &W, timers: &mut TimerService<K, W>) {
+        let domain = TimeDomain::EventTime;
+        timers.replace(domain, key, (from.max_timestamp(), from), (to.max_timestamp(), to));
+        let (cleanup, next_cleanup) = (self.cleanup_timer(from), self.cleanup_timer(to));
+        if cleanup == from.max_timestamp() && next_cleanup == to.max_timestamp() {
+            return;
+        }
+        if next_cleanup < Timestamp::MAX {
+            timers.replace(domain, key, (cleanup, from), (next_cleanup, to));
+        } else {
+            timers.delete(domain, cleanup, key, from);
+        }
+    }
+
     /// A timer of a window has come. True if that was the end of the window.
     pub(super) fn on_timer<In, K, W>(
         &mut self,
@@ -212,6 +242,10 @@ impl<R, F, Id: Copy> Windowing<R, F, Id> {
         for source in sources.iter().filter(|source| *source != result) {
             self.trigger.clear(&mut live.of_trigger(key, source))?;
             live.timers.delete(self.lateness.domain, self.cleanup_timer(source), key, source);
+        }
+        // A session that grows keeps its contents where they are.
+        if merged_state_windows.is_empty() {
+            return Ok(());
         }
         let mut table = F::table(self.contents(), &mut live.backend);
         self.function.merge(&mut table, key, state_window, merged_state_windows)

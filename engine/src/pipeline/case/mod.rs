@@ -25,8 +25,11 @@ use crate::error::{Error, ErrorKind, Result};
 /// A case.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Case {
-    /// The pipeline that it means.
+    /// The pipeline that it means, up to its first savepoint if it has one.
     pub pipeline: Pipeline,
+    /// The same with the parallelism that it goes on with after each savepoint: it stops at one, and each of these is
+    /// restored from where the one before it stopped.
+    pub resumed: Vec<Pipeline>,
     /// The state backend that its answer was found with, if it is about one.
     pub backend: Option<String>,
 }
@@ -48,27 +51,39 @@ impl Case {
     /// # Errors
     /// [`ErrorKind::Configuration`] if it is no case, or says what the engine does not have.
     pub fn from_json(file_name: &str, text: &str) -> Result<Self> {
-        let file = if enveloped(text) {
+        let mut file = if enveloped(text) {
             read::json::<EnvelopeFile>(file_name, text)?.case
         } else {
             read::json::<CaseFile>(file_name, text)?
         };
-        let unsupported =
-            |what: String| Error::new(ErrorKind::Configuration, format!("the case `{}` has {what}", file.name));
-        let mut pipeline = Pipeline::new(file.name.clone()).source(script(&file).map_err(unsupported)?);
-        pipeline.max_parallelism = Some(file.max_parallelism);
-        options(&file, &mut pipeline);
-        let compiled = stages::compile(&file).map_err(unsupported)?;
-        pipeline.stages = compiled.stages;
-        for (name, input, parallelism, label) in compiled.traces {
-            let kind = SinkKind::Trace { label };
-            pipeline = pipeline.sink(Sink { parallelism: Some(parallelism), ..Sink::new(name, input, kind) });
+        let pipeline = pipeline(&file)?;
+        let parallelisms: Vec<u32> = file.steps.iter().filter_map(|step| step.sp).collect();
+        let mut resumed = Vec::new();
+        for parallelism in parallelisms {
+            file.parallelism = parallelism;
+            resumed.push(self::pipeline(&file)?);
         }
-        pipeline.validate().map_err(|problems| {
-            Error::new(ErrorKind::Configuration, format!("the case `{}` is not valid", file.name)).with_source(problems)
-        })?;
-        Ok(Self { pipeline, backend: file.backend })
+        Ok(Self { pipeline, resumed, backend: file.backend })
     }
+}
+
+/// The pipeline that a case means at its parallelism.
+fn pipeline(file: &CaseFile) -> Result<Pipeline> {
+    let unsupported =
+        |what: String| Error::new(ErrorKind::Configuration, format!("the case `{}` has {what}", file.name));
+    let mut pipeline = Pipeline::new(file.name.clone()).source(script(file).map_err(unsupported)?);
+    pipeline.max_parallelism = Some(file.max_parallelism);
+    options(file, &mut pipeline);
+    let compiled = stages::compile(file).map_err(unsupported)?;
+    pipeline.stages = compiled.stages;
+    for (name, input, parallelism, label) in compiled.traces {
+        let kind = SinkKind::Trace { label };
+        pipeline = pipeline.sink(Sink { parallelism: Some(parallelism), ..Sink::new(name, input, kind) });
+    }
+    pipeline.validate().map_err(|problems| {
+        Error::new(ErrorKind::Configuration, format!("the case `{}` is not valid", file.name)).with_source(problems)
+    })?;
+    Ok(pipeline)
 }
 
 /// Whether the case is a field of the text, beside its answer.
@@ -115,7 +130,7 @@ fn step(step: &StepFile) -> std::result::Result<ScriptStep, String> {
     } else if step.fail == Some(true) {
         ScriptAction::Fail
     } else if step.sp.is_some() {
-        return Err("a savepoint, which a single run does not take".into());
+        ScriptAction::Stop
     } else {
         return Err("a step of an unknown kind".into());
     };
@@ -124,7 +139,8 @@ fn step(step: &StepFile) -> std::result::Result<ScriptStep, String> {
 
 fn options(file: &CaseFile, pipeline: &mut Pipeline) {
     let failures = file.steps.iter().filter(|step| step.fail == Some(true)).count();
-    let asks = file.checkpoint_interval_ms.is_some() || file.steps.iter().any(|step| step.cp == Some(true));
+    let asks = file.checkpoint_interval_ms.is_some()
+        || file.steps.iter().any(|step| step.cp == Some(true) || step.sp.is_some());
     if asks || failures > 0 {
         let interval = file.checkpoint_interval_ms.map_or(CHECKPOINT_INTERVAL, Duration::from_millis);
         pipeline.checkpoint = Some(Checkpoint::every(interval));

@@ -147,7 +147,7 @@ impl Compiler {
 
     fn state(&mut self, name: String, result: String, function: ProcessFunction) {
         let value = function.reads_value().then(|| "v".to_owned());
-        self.push(name, Operation::Process(ProcessOperation { key: vec!["k".into()], function, value, ttl: None }));
+        self.push(name, Operation::Process(ProcessOperation { value, ..ProcessOperation::new(&["k"], function) }));
         if function != ProcessFunction::Dedup {
             self.push(result, made("k", "value", if function.has_text() { "text" } else { NO_TEXT }));
         }

@@ -88,7 +88,7 @@ fn convert_steps(files: Vec<StepFile>, columns: &[Field], place: &Place) -> Resu
         let present = file.present().join(", ");
         let not_one = || {
             Problem::new(place.clone(), format!("a step is one thing, this has: {present}")).with_hint(
-                "one of: row with time_ms; watermark_ms; status = \"idle\" or \"active\"; control = \"checkpoint\" or \"fail\"",
+                "one of: row with time_ms; watermark_ms; status = \"idle\" or \"active\"; control = \"checkpoint\", \"fail\" or \"stop\"",
             )
         };
         let StepFile { input, row, time_ms, watermark_ms, status, control } = file;
@@ -99,6 +99,7 @@ fn convert_steps(files: Vec<StepFile>, columns: &[Field], place: &Place) -> Resu
             (None, None, None, Some(StepStatus::Active), None) => ScriptAction::Active,
             (None, None, None, None, Some(StepControl::Checkpoint)) => ScriptAction::Checkpoint,
             (None, None, None, None, Some(StepControl::Fail)) => ScriptAction::Fail,
+            (None, None, None, None, Some(StepControl::Stop)) => ScriptAction::Stop,
             _ => return Err(not_one()),
         };
         Ok(ScriptStep { input: input.unwrap_or(0), action })
@@ -116,6 +117,7 @@ fn step_to_file(step: ScriptStep) -> StepFile {
         ScriptAction::Active => StepFile { status: Some(StepStatus::Active), ..StepFile::default() },
         ScriptAction::Checkpoint => StepFile { control: Some(StepControl::Checkpoint), ..StepFile::default() },
         ScriptAction::Fail => StepFile { control: Some(StepControl::Fail), ..StepFile::default() },
+        ScriptAction::Stop => StepFile { control: Some(StepControl::Stop), ..StepFile::default() },
     };
     StepFile { input: (step.input > 0).then_some(step.input), ..file }
 }

@@ -51,7 +51,7 @@ fn own(op: &str) -> &'static [&'static str] {
         "repeat" => &["count", "index"],
         "window" => &WINDOW,
         "rolling" => &["key", "fields"],
-        "process" => &["key", "function", "n", "delay", "time", "value", "ttl"],
+        "process" => &["key", "function", "n", "delay", "time", "value", "ttl", "processed_at", "every_record"],
         "buffer" => &["threshold", "mode", "aggregate"],
         "enrich" => &["key", "rule_key", "unmatched", "fields"],
         "interval_join" => &[

@@ -65,6 +65,8 @@ pub(super) fn convert_process(table: &Table<'_>, file: StageFile, place: &Place)
         function,
         value: file.value,
         ttl: file.ttl.map(|ttl| convert_ttl(ttl, &place.key("ttl"))).transpose()?,
+        processed_at: file.processed_at,
+        every_record: file.every_record.unwrap_or(false),
     })
 }
 
@@ -132,6 +134,8 @@ impl From<ProcessOperation> for StageFile {
             time,
             value: process.value,
             ttl: process.ttl.map(TtlFile::from),
+            processed_at: process.processed_at,
+            every_record: process.every_record.then_some(true),
             ..Self::default()
         }
     }

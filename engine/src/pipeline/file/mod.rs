@@ -151,6 +151,7 @@ pub(crate) enum StepStatus {
 pub(crate) enum StepControl {
     Checkpoint,
     Fail,
+    Stop,
 }
 
 options! {
@@ -190,6 +191,8 @@ options! {
         trigger: TriggerFile,
         evictor: EvictorFile,
         ttl: TtlFile,
+        processed_at: String,
+        every_record: bool,
         fields: Assignments,
         aggregate: Assignments,
         reduce: Assignments,

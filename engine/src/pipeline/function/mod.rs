@@ -8,6 +8,7 @@ mod buffer;
 mod count;
 mod enrich;
 mod fold;
+mod processed;
 mod raw_count;
 mod timers;
 
@@ -16,6 +17,7 @@ pub(super) use buffer::Buffer;
 pub(super) use count::{Dedup, MapCount, ValueCount};
 pub(super) use enrich::Enrich;
 pub(super) use fold::{Aggregating, Average, Contains, ReducingSum};
+pub(super) use processed::Processed;
 pub(super) use raw_count::RawCount;
 pub(super) use timers::Timers;
 

@@ -49,12 +49,35 @@ pub struct ProcessOperation {
     pub value: Option<String>,
     /// How long state lives after its last use; `None` for ever.
     pub ttl: Option<StateTtl>,
+    /// The name of one more field at the end of each result: when the record or timer that caused it was processed, as an int
+    /// in milliseconds since the epoch. It is the reading of the machine's clock that timers and the time to live of state
+    /// go by, and one reading for all records that came together (`currentProcessingTime()` of Flink's timer service,
+    /// `PROCTIME()` of its SQL). `None` leaves results as they are. Raw state has neither clock nor field.
+    pub processed_at: Option<String>,
+    /// Whether each record has a result: one for which the function has nothing to say gives a row in which only the
+    /// key's fields, and the time, are not null. Not for raw state, which has something to say of each.
+    pub every_record: bool,
+}
+
+impl ProcessOperation {
+    /// The function with state that lives for ever, and results as they are.
+    pub fn new(key: &[&str], function: ProcessFunction) -> Self {
+        let key = key.iter().map(|field| (*field).to_owned()).collect();
+        Self { key, function, value: None, ttl: None, processed_at: None, every_record: false }
+    }
+
+    /// Says what the function works on.
+    #[must_use]
+    pub fn with_value(self, value: impl Into<String>) -> Self {
+        Self { value: Some(value.into()), ..self }
+    }
 }
 
 /// The functions with keyed state. Each is an example of one kind of state.
 ///
-/// Result: the key's fields, `value` (int) and, if the function says what, `text`. Its event time is that of the record or
-/// timer that caused it. Averages truncate.
+/// Result: the key's fields, `value` (int) and, if the function says what, `text`; for more, see
+/// [`ProcessOperation::processed_at`] and [`ProcessOperation::every_record`]. Its event time is that of the record or timer that
+/// caused it. Averages truncate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProcessFunction {
     /// `ValueState` of count and sum: at `n` records emits their average, with the text `sum/count`, and starts anew.

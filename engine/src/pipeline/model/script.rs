@@ -88,6 +88,8 @@ pub enum ScriptAction {
     Checkpoint,
     /// The source fails here, once in the life of its process.
     Fail,
+    /// The script waits here to be stopped with a savepoint; a job that is restored from there goes on behind it.
+    Stop,
 }
 
 /// What follows the last step of a script.

@@ -89,7 +89,7 @@ fn boolean(text: &str) -> Result<bool, Expected> {
 }
 
 /// Several are separated by commas or colons, as in Flink.
-fn directories(text: &str) -> Result<Vec<PathBuf>, Expected> {
+pub(super) fn directories(text: &str) -> Result<Vec<PathBuf>, Expected> {
     let parts = text.split(',').map(|part| part.trim().strip_prefix("file://").unwrap_or(part.trim()));
     let paths: Vec<PathBuf> = parts.flat_map(|part| part.split(':')).map(PathBuf::from).collect();
     if paths.iter().any(|path| path.as_os_str().is_empty()) { Err("paths, separated by commas") } else { Ok(paths) }

@@ -1,14 +1,15 @@
 //! Options by name: what they make of a configuration, and what is said when they are wrong.
 
 use super::*;
+use crate::config::LocalRecovery;
 #[cfg(feature = "rocksdb")]
 use crate::config::StateBackend;
 
-fn config(options: &[(&str, &str)]) -> Result<JobConfig, Problems> {
+pub(super) fn config(options: &[(&str, &str)]) -> Result<JobConfig, Problems> {
     job_config(&options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
 }
 
-fn problem(options: &[(&str, &str)]) -> String {
+pub(super) fn problem(options: &[(&str, &str)]) -> String {
     config(options).unwrap_err().to_string()
 }
 
@@ -26,6 +27,12 @@ fn old_and_new_names_mean_the_same() {
     assert_eq!(checkpoints(&new).retained, 3);
     assert_eq!(checkpoints(&new).storage, CheckpointStorageConfig::FileSystem { directory: "/cp".into() });
     assert_eq!(checkpoints(&[("state.storage.fs.memory-threshold", "1 kb")]).inline_threshold_bytes, 1024);
+    let new = [(UNALIGNED, "true"), (ALIGNED_TIMEOUT, "5 s")];
+    let old = [("execution.checkpointing.unaligned", "true"), ("execution.checkpointing.alignment-timeout", "5000")];
+    assert_eq!(checkpoints(&new), checkpoints(&old));
+    assert_eq!(checkpoints(&new).aligned_timeout, Duration::from_secs(5));
+    let at_least_once = checkpoints(&[(UNALIGNED, "true"), (MODE, "AT_LEAST_ONCE"), (CONCURRENT, "2")]);
+    assert!(at_least_once.unaligned && !at_least_once.takes_unaligned_checkpoints());
 }
 
 #[test]
@@ -42,7 +49,7 @@ fn a_restart_strategy_has_its_own_options_and_flinks_defaults() {
 
 #[test]
 fn what_flink_has_by_default_may_be_said() {
-    let options = [("state.backend", "HashMap"), ("jobmanager.execution.failover-strategy", "region")];
+    let options = [("state.backend", "HashMap"), ("state.changelog.enabled", "false")];
     assert_eq!(config(&options), Ok(JobConfig::default()));
 }
 
@@ -53,7 +60,9 @@ fn wrong_options_are_explained() {
         problem(&[("execution.checkpointing.mode", "ONCE")]),
         problem(&[("state.checkpoints.dir", "a"), ("execution.checkpointing.dir", "b")]),
         problem(&[("execution.checkpointing.storage", "filesystem")]),
-        problem(&[("execution.checkpointing.unaligned.enabled", "true")]),
+        problem(&[("execution.checkpointing.unaligned", "perhaps")]),
+        problem(&[("execution.checkpointing.alignment-timeout", "1 s")]),
+        problem(&[(UNALIGNED, "true"), (CONCURRENT, "2")]),
         problem(&[("restart-strategy.exponential-delay.jitter-factor", "2")]),
         problem(&[("sink.commiter.retries", "3")]),
     ];
@@ -62,7 +71,9 @@ fn wrong_options_are_explained() {
     config.execution.checkpointing.mode: `ONCE` is no value for `execution.checkpointing.mode` (expected EXACTLY_ONCE or AT_LEAST_ONCE)
     config.state.checkpoints.dir: `state.checkpoints.dir` and `execution.checkpointing.dir` are the same option
     config.execution.checkpointing.storage: checkpoints in the file system need a directory (set execution.checkpointing.dir)
-    config.execution.checkpointing.unaligned.enabled: `execution.checkpointing.unaligned.enabled` is not supported with the value `true` (only false is)
+    config.execution.checkpointing.unaligned: `perhaps` is no value for `execution.checkpointing.unaligned` (expected true or false)
+    config.execution.checkpointing.alignment-timeout: `execution.checkpointing.alignment-timeout` has no effect here (it belongs to execution.checkpointing.unaligned.enabled: true)
+    config.execution.checkpointing.unaligned.enabled: unaligned checkpoints are taken one at a time: max-concurrent-checkpoints must be 1, or unaligned.enabled false
     config.restart-strategy.exponential-delay.jitter-factor: `restart-strategy.exponential-delay.jitter-factor` has no effect here (it belongs to another restart-strategy.type)
     config.sink.commiter.retries: unknown option `sink.commiter.retries` (options have Flink's names, such as execution.checkpointing.interval)
     "#);
@@ -109,6 +120,33 @@ fn backends_and_storages_that_contradict_each_other_are_explained() {
     config.state.backend.rocksdb.localdir: `state.backend.rocksdb.localdir` has no effect here (it belongs to state.backend.type: rocksdb)
     config.state.backend.rocksdb.timer-service.factory: `state.backend.rocksdb.timer-service.factory` is not supported with the value `ROCKSDB` (only HEAP is)
     "#);
+}
+
+#[test]
+fn copies_are_kept_if_they_are_restored_from_unless_it_is_said_otherwise() {
+    let local = |options: &[(&'static str, &'static str)]| config(options).unwrap().local_recovery;
+    let of = |from_local, backup| LocalRecovery { from_local, backup, directories: Vec::new() };
+    assert_eq!(local(&[]), of(false, false));
+    assert_eq!(local(&[(FROM_LOCAL, "true")]), of(true, true));
+    assert_eq!(local(&[(LOCAL_BACKUP, "true")]), of(false, true));
+    let directories = local(&[(LOCAL_BACKUP, "true"), (LOCAL_BACKUP_DIRECTORIES, "file:///a,/b")]).directories;
+    assert_eq!(directories, [PathBuf::from("/a"), PathBuf::from("/b")]);
+}
+
+#[test]
+fn local_recovery_that_could_not_happen_is_explained() {
+    let problems = [
+        problem(&[(FROM_LOCAL, "true"), (LOCAL_BACKUP, "false")]),
+        problem(&[(LOCAL_BACKUP_DIRECTORIES, "/a")]),
+        problem(&[("state.backend.local-recovery", "true"), (INTERVAL, "1 s")]),
+        problem(&[(FROM_LOCAL, "yes")]),
+    ];
+    insta::assert_snapshot!(problems.join("\n"), @r"
+    config.execution.state-recovery.from-local: there would be no local copies to restore from (set execution.checkpointing.local-backup.enabled: true, or leave it out: it follows this option)
+    config.execution.checkpointing.local-backup.dirs: `execution.checkpointing.local-backup.dirs` has no effect here (it belongs to execution.checkpointing.local-backup.enabled: true)
+    config.state.backend.local-recovery: local copies are made of state files, and there are none (set execution.checkpointing.dir, or leave it out)
+    config.execution.state-recovery.from-local: `yes` is no value for `execution.state-recovery.from-local` (expected true or false)
+    ");
 }
 
 #[cfg(feature = "rocksdb")]

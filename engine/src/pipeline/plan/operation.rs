@@ -4,8 +4,8 @@ use crate::pipeline::{
     aggregate::Aggregate,
     expression::Expression,
     model::{
-        BufferMode, Emit, EnrichOperation, IntervalJoinOperation, ProcessOperation, WindowJoinOperation,
-        WindowOperation,
+        BufferMode, Emit, EnrichOperation, IntervalJoinOperation, ProcessFunction, ProcessOperation,
+        WindowJoinOperation, WindowOperation,
     },
     schema::Schema,
 };
@@ -120,8 +120,18 @@ pub struct PlannedProcess {
     pub key: Vec<usize>,
     /// What the function works on, if it reads a value.
     pub value: Option<Expression>,
-    /// Function and ttl are as declared.
+    /// Function, ttl and what else results say are as declared.
     pub declared: ProcessOperation,
+}
+
+impl PlannedProcess {
+    /// The fields of a result that are the key's.
+    pub fn key_of_result(&self) -> Vec<usize> {
+        match self.declared.function {
+            ProcessFunction::Dedup => self.key.clone(),
+            _ => (0..self.key.len()).collect(),
+        }
+    }
 }
 
 /// A join with rules. The first input are the records, the second the rules.

@@ -43,7 +43,8 @@ fn script() -> impl Strategy<Value = ScriptSource> {
             ScriptAction::Idle,
             ScriptAction::Active,
             ScriptAction::Checkpoint,
-            ScriptAction::Fail
+            ScriptAction::Fail,
+            ScriptAction::Stop
         ]),
     ];
     let step = (0_u32..3, action).prop_map(|(input, action)| ScriptStep { input, action });
@@ -235,10 +236,12 @@ fn process() -> impl Strategy<Value = ProcessOperation> {
             (prop::sample::select(pattern), millis(), time())
                 .prop_map(|(pattern, delay, time)| ProcessFunction::Timers { pattern, delay, time }),
         ];
-    (key(), function, text(), prop::option::of(ttl())).prop_map(|(key, function, value, ttl)| {
-        let value = function.reads_value().then_some(value);
-        ProcessOperation { key, function, value, ttl }
-    })
+    (key(), function, text(), prop::option::of(ttl()), prop::option::of(text()), any::<bool>()).prop_map(
+        |(key, function, value, ttl, processed_at, every_record)| {
+            let value = function.reads_value().then_some(value);
+            ProcessOperation { key, function, value, ttl, processed_at, every_record }
+        },
+    )
 }
 
 fn interval_join() -> impl Strategy<Value = IntervalJoinOperation> {

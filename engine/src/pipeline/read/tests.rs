@@ -258,6 +258,62 @@ fn fields_and_expressions_are_marked_inside_the_line() {
     "#);
 }
 
+/// The operation of the small file.
+const WINDOW: &str = r#"op = "window"
+key = ["key"]
+assigner = { kind = "tumbling", size = "1 s" }
+aggregate = { total = "sum(value)" }
+"#;
+
+#[test]
+fn results_of_a_function_say_when_records_were_processed_under_a_name_of_their_own() {
+    let process =
+        |function: &str, more: &str| format!("op = \"process\"\nkey = [\"key\"]\nfunction = \"{function}\"\n{more}\n");
+    let schema = |function: &str, more: &str| {
+        let pipeline = read(&SMALL.replacen(WINDOW, &process(function, more), 1));
+        pipeline.plan().unwrap().sinks[0].schema.to_string()
+    };
+    assert_eq!(schema("value_count", ""), "(key int, value int)");
+    assert_eq!(schema("value_count", "processed_at = \"at\""), "(key int, value int, at int)");
+    let both = "processed_at = \"at\"\nevery_record = true";
+    assert_eq!(
+        schema("aggregating_avg", &format!("value = \"value\"\n{both}")),
+        "(key int, value int?, text text?, at int)"
+    );
+    assert_eq!(schema("dedup", both), "(sequence int?, key int, value int?, time_ms int?, at int)");
+    insta::assert_snapshot!(broken(WINDOW, &process("dedup", "processed_at = \"time_ms\"")), @r#"
+    wrong configuration: p.toml:14:1: the results have a field `time_ms` already
+      14 | processed_at = "time_ms"
+         | ^^^^^^^^^^^^^^^^^^^^^^^^
+    "#);
+    insta::assert_snapshot!(broken(WINDOW, &process("dedup", "processed_at = \"\"")), @r#"
+    wrong configuration: p.toml:14:1: a field needs a name
+      14 | processed_at = ""
+         | ^^^^^^^^^^^^^^^^^
+    "#);
+    insta::assert_snapshot!(broken(WINDOW, &process("raw_count", "processed_at = \"at\"")), @r#"
+    wrong configuration: p.toml:14:1: the function raw_count has no `processed_at`
+      14 | processed_at = "at"
+         | ^^^^^^^^^^^^^^^^^^^
+    "#);
+    insta::assert_snapshot!(broken(WINDOW, &process("raw_count", "every_record = true")), @r#"
+    wrong configuration: p.toml:14:1: the function raw_count has no `every_record`
+      14 | every_record = true
+         | ^^^^^^^^^^^^^^^^^^^
+    "#);
+    insta::assert_snapshot!(broken(WINDOW, &process("dedup", "every_record = 1")), @r#"
+    wrong configuration: p.toml:14:16: expected true or false, found `1`
+      14 | every_record = 1
+         |                ^
+    "#);
+    insta::assert_snapshot!(broken("op = \"window\"", "op = \"window\"\nprocessed_at = \"at\""), @r#"
+    wrong configuration: p.toml:12:1: a window stage has no `processed_at`
+      12 | processed_at = "at"
+         | ^^^^^^^^^^^^^^^^^^^
+      hint: its options: key, assigner, time, trigger, evictor, allowed_lateness, late_records, bounds, aggregate, reduce, process
+    "#);
+}
+
 #[test]
 fn all_problems_are_reported_at_once() {
     let text = SMALL.replace("\"time_ms\"", "\"tme_ms\"").replace("size = \"1 s\"", "size = \"0 s\"");

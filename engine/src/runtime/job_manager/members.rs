@@ -7,9 +7,9 @@ use crate::{
     error::{Error, ErrorKind},
     heartbeat::HeartbeatAction,
     id::{ExecutionAttempt, TaskManagerId},
-    job::ExecutionInput,
+    job::{Culprit, ExecutionInput},
     net::{FrameKind, FromTaskManager, ToTaskManager},
-    runtime::connection::{MessageReader, write_messages},
+    runtime::connection::{Frames, MessageReader, write_messages},
     time::Timestamp,
 };
 
@@ -19,7 +19,7 @@ impl JobManager {
         let (outgoing, queue) = mpsc::channel(MAILBOX);
         env.spawn(async move {
             // The reading side notices when the connection is gone.
-            let _ = write_messages(stream.writer, FrameKind::Control, queue).await;
+            let _ = write_messages(stream.writer, Frames::CONTROL, queue).await;
         });
         let incoming = incoming.clone();
         let mut reader = MessageReader::new(stream.reader, FrameKind::Control);
@@ -94,8 +94,9 @@ impl JobManager {
             FromTaskManager::Deployed { attempt } => {
                 self.tell_execution(ExecutionInput::Deployed { task_manager, attempt }).await;
             }
-            FromTaskManager::DeploymentFailed { attempt, reason } => {
-                self.tell_execution(ExecutionInput::Failed { attempt, reason }).await;
+            FromTaskManager::DeploymentFailed { attempt, reason, recoverability } => {
+                let culprit = Culprit::Attempts(vec![attempt]);
+                self.tell_execution(ExecutionInput::Failed { culprit, reason, recoverability }).await;
             }
             FromTaskManager::Running { execution } => {
                 self.tell_execution(ExecutionInput::Running(execution)).await;
@@ -105,9 +106,9 @@ impl JobManager {
                 tracing::warn!(%checkpoint_id, %execution, reason, "checkpoint declined");
                 if self.is_current(execution) {
                     let said = format!("{}: {reason}", self.setup.program.graph.subtask_name(execution.subtask));
-                    self.last_decline = Some((checkpoint_id, said));
                     let (task, reason) = (execution.subtask, CheckpointFailureReason::CheckpointDeclined);
-                    self.tell_coordinator(CoordinatorInput::Decline { checkpoint_id, task, reason }).await;
+                    let input = CoordinatorInput::Decline { checkpoint_id, task, reason };
+                    self.tell_failure(checkpoint_id, said, input).await;
                 }
             }
             FromTaskManager::ReportWatermark { execution, group, watermark } => {
@@ -123,9 +124,10 @@ impl JobManager {
             FromTaskManager::Finished { execution } => {
                 self.tell_execution(ExecutionInput::Finished(execution)).await;
             }
-            FromTaskManager::Failed { execution, reason } => {
+            FromTaskManager::Failed { execution, reason, recoverability } => {
                 let reason = format!("{}: {reason}", self.setup.program.graph.subtask_name(execution.subtask));
-                self.tell_execution(ExecutionInput::Failed { attempt: execution.attempt, reason }).await;
+                let culprit = Culprit::Task(execution);
+                self.tell_execution(ExecutionInput::Failed { culprit, reason, recoverability }).await;
             }
             FromTaskManager::Cancelled { attempt } => {
                 self.tell_execution(ExecutionInput::Cancelled { task_manager, attempt }).await;
@@ -134,7 +136,7 @@ impl JobManager {
     }
 
     pub(super) fn is_current(&self, execution: ExecutionAttempt) -> bool {
-        execution.attempt == self.execution.attempt()
+        self.execution.is_current(execution)
     }
 
     async fn register(&mut self, session: u64, task_manager: TaskManagerId, slots: u32, data_address: String) {
@@ -143,7 +145,7 @@ impl JobManager {
         }
         let Some(connection) = self.sessions.get_mut(&session) else { return };
         connection.task_manager = Some(task_manager.clone());
-        self.members.insert(task_manager.clone(), Member { session, data_address });
+        self.members.insert(task_manager.clone(), Member { session, slots, data_address });
         self.detector.watch(task_manager.clone(), self.setup.env.now());
         let heartbeat_timeout_ms = self.setup.config.heartbeat_timeout.as_millis() as u64;
         self.send(&task_manager, ToTaskManager::Registered { epoch: self.epoch, heartbeat_timeout_ms });

@@ -1,8 +1,8 @@
 //! What the job manager knows of the files that checkpoints share, and which of them may go.
 //!
 //! Each acknowledgement registers the files that it refers to, also that of a checkpoint which fails later: the registry
-//! says when the last of its users is gone. What nobody ever heard of, because whoever wrote it died first, is swept when
-//! no task runs: before a restore, and at the end of the job. Guarantee: what a retained checkpoint refers to stays.
+//! says when the last of its users is gone. What nobody ever heard of, because whoever wrote it died first, is swept
+//! before a restore, sparing what running attempts write, and at the end of the job. Guarantee: what a retained checkpoint refers to stays.
 //! Flink: `SharedStateRegistry`, `CheckpointCoordinator.receiveAcknowledgeMessage`.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,8 +24,8 @@ pub(super) struct SharedState {
     registry: SharedStateRegistry<String>,
     /// What each retained checkpoint refers to.
     retained: BTreeMap<CheckpointId, BTreeSet<String>>,
-    /// What the checkpoint refers to that the user gave, if it lies among those of the job.
-    given: BTreeSet<String>,
+    /// What checkpoints refer to that lie among those of the job and belong to the user.
+    of_user: BTreeSet<String>,
     /// A retained checkpoint cannot be read: nobody knows what it refers to.
     unknown: bool,
 }
@@ -44,16 +44,30 @@ impl SharedState {
         self.retained.insert(metadata.checkpoint_id, names);
     }
 
-    /// The user gave a checkpoint that lies beside those of the job.
-    pub(super) fn given(&mut self, metadata: &CheckpointMetadata) {
-        self.given = names(metadata.subtasks.values()).collect();
+    /// A checkpoint of the user lies beside those of the job; `None` if it cannot be read.
+    pub(super) fn of_user(&mut self, metadata: Option<&CheckpointMetadata>) {
+        match metadata {
+            Some(metadata) => self.of_user.extend(names(metadata.subtasks.values())),
+            None => self.unknown = true,
+        }
     }
 
-    /// A subtask acknowledged its part of a checkpoint.
-    pub(super) fn acknowledged(&mut self, checkpoint_id: CheckpointId, operators: &Handles) {
-        for name in names(std::iter::once(operators)) {
-            self.registry.register(key(&name), name, checkpoint_id);
+    /// A checkpoint is deleted because the job has ended: what it referred to is swept.
+    pub(super) fn gone(&mut self, checkpoint_id: CheckpointId) {
+        self.retained.remove(&checkpoint_id);
+    }
+
+    /// A subtask acknowledged its part of a checkpoint: the bytes of files in it that earlier ones had brought.
+    pub(super) fn acknowledged(&mut self, checkpoint_id: CheckpointId, operators: &Handles) -> u64 {
+        let mut known_bytes = 0;
+        for file in operators.values().flat_map(StateHandle::shared_files) {
+            let key = key(&file.name);
+            if self.registry.contains(&key) {
+                known_bytes += file.length_bytes;
+            }
+            self.registry.register(key, file.name.clone(), checkpoint_id);
         }
+        known_bytes
     }
 
     /// A checkpoint is complete.
@@ -77,16 +91,17 @@ impl SharedState {
     }
 
     fn is_needed(&self, name: &str) -> bool {
-        self.given.contains(name) || self.retained.values().any(|names| names.contains(name))
+        self.of_user.contains(name) || self.retained.values().any(|names| names.contains(name))
     }
 
-    /// What can be told from an orphan while no task runs; `None` if that cannot be told, or there is nothing to tell.
-    pub(super) fn sweep(&self, newest: Attempt) -> Option<Sweep> {
+    /// What can be told from an orphan; `None` if that cannot be told, or there is nothing to tell. Tasks of these attempts
+    /// run: what they write they may yet refer to.
+    pub(super) fn sweep(&self, newest: Attempt, running: BTreeSet<Attempt>) -> Option<Sweep> {
         if self.unknown || planted!("shared_files_leak_after_failed_checkpoint") {
             return None;
         }
-        let keep = self.retained.values().flatten().chain(&self.given).cloned().collect();
-        Some(Sweep { keep, newest })
+        let keep = self.retained.values().flatten().chain(&self.of_user).cloned().collect();
+        Some(Sweep { keep, newest, running })
     }
 }
 
@@ -126,7 +141,7 @@ mod tests {
     }
 
     fn kept(shared: &SharedState) -> Vec<String> {
-        shared.sweep(Attempt(1)).map(|sweep| sweep.keep.into_iter().collect()).unwrap_or_default()
+        shared.sweep(Attempt(1), BTreeSet::new()).map(|sweep| sweep.keep.into_iter().collect()).unwrap_or_default()
     }
 
     #[test]
@@ -161,6 +176,7 @@ mod tests {
             max_parallelism: 1,
             subtasks: BTreeMap::from([(subtask, handles(files))]),
             union: BTreeSet::new(),
+            in_flight: BTreeMap::new(),
         }
     }
 
@@ -172,15 +188,15 @@ mod tests {
         assert_eq!(kept(&shared), ["a", "b"]);
         complete(&mut shared, 6, &["b", "c"]);
         assert_eq!(shared.dropped(CheckpointId(4), Some(CheckpointId(5))), ["a"]);
-        assert!(shared.sweep(Attempt(1)).is_some());
+        assert!(shared.sweep(Attempt(1), BTreeSet::new()).is_some());
         shared.found(None);
-        assert_eq!(shared.sweep(Attempt(1)), None);
+        assert_eq!(shared.sweep(Attempt(1), BTreeSet::new()), None);
     }
 
     #[test]
     fn files_of_a_checkpoint_that_the_user_gave_are_never_deleted() {
         let mut shared = SharedState::default();
-        shared.given(&metadata(3, &["users"]));
+        shared.of_user(Some(&metadata(3, &["users"])));
         complete(&mut shared, 4, &["users", "a"]);
         complete(&mut shared, 5, &["b"]);
         assert_eq!(shared.dropped(CheckpointId(4), Some(CheckpointId(5))), ["a"]);

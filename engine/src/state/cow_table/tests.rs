@@ -133,7 +133,7 @@ fn freed_slots_are_used_again() {
             table.remove(&key, &0);
         }
     }
-    assert_eq!(table.next, 100);
+    assert_eq!(table.slots.end(), 100);
 }
 
 #[cfg(feature = "sim")]

@@ -5,7 +5,7 @@ use std::{fs, sync::Arc};
 use tempfile::TempDir;
 
 use super::*;
-use crate::{env::Env, storage::LocalFileSystem};
+use crate::{config::ClaimMode, env::Env, storage::LocalFileSystem};
 
 /// Runs a test with a directory of its own in the host world.
 fn in_directory<F: Future<Output = ()>>(test: impl FnOnce(Directory) -> F) {
@@ -23,7 +23,8 @@ struct Directory {
 
 impl Directory {
     async fn take_over(&self, token: u64) -> Result<(CheckpointStore, Takeover)> {
-        CheckpointStore::take_over(self.file_system.clone(), self.path.clone(), token, Epoch::default()).await
+        CheckpointStore::take_over(self.file_system.clone(), self.path.clone(), token, Epoch::default(), Rival::Outbid)
+            .await
     }
 
     fn log_entry(&self, sequence: u64) -> PathBuf {
@@ -39,6 +40,7 @@ fn metadata(checkpoint_id: u64) -> CheckpointMetadata {
         max_parallelism: 128,
         subtasks: BTreeMap::new(),
         union: BTreeSet::new(),
+        in_flight: BTreeMap::new(),
     }
 }
 
@@ -57,12 +59,17 @@ fn the_first_leader_finds_nothing() {
     in_directory(|directory| async move {
         let (_, found) = directory.take_over(1).await.unwrap();
         let nothing = Takeover {
+            savepoint: None,
             epoch: Epoch(1),
             latest_completed: None,
             retained: Vec::new(),
+            abandoned_savepoints: Vec::new(),
             abandoned: Vec::new(),
             next_checkpoint_id: CheckpointId(1),
-            finished: false,
+            kept: Vec::new(),
+            restored: None,
+            ended: None,
+            submission: None,
             shares_files: false,
         };
         assert_eq!(found, nothing);
@@ -82,12 +89,17 @@ fn a_takeover_finds_the_newest_completed_checkpoint_and_an_id_that_nobody_used()
 
         let (second, found) = directory.take_over(2).await.unwrap();
         let expected = Takeover {
+            savepoint: None,
             epoch: Epoch(2),
             latest_completed: Some(CheckpointId(2)),
             retained: ids(&[2]),
+            abandoned_savepoints: Vec::new(),
             abandoned: ids(&[3]),
             next_checkpoint_id: CheckpointId(4),
-            finished: false,
+            kept: Vec::new(),
+            restored: None,
+            ended: None,
+            submission: None,
             shares_files: false,
         };
         assert_eq!(found, expected);
@@ -106,7 +118,7 @@ fn of_two_leaders_the_older_one_can_complete_nothing() {
 
         let error = older.complete(CheckpointId(1)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Fenced);
-        let error = older.finish().await.unwrap_err();
+        let error = older.end(JobEnd::Finished).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Fenced);
 
         take_checkpoint(&mut newer, found.next_checkpoint_id.0).await.unwrap();
@@ -190,9 +202,9 @@ fn completing_again_after_an_unknown_outcome_completes_once() {
 fn a_job_that_has_ended_is_found_ended() {
     in_directory(|directory| async move {
         let (mut store, _) = directory.take_over(1).await.unwrap();
-        store.finish().await.unwrap();
+        store.end(JobEnd::Finished).await.unwrap();
         let (_, found) = directory.take_over(2).await.unwrap();
-        assert!(found.finished);
+        assert!(found.ended == Some(JobEnd::Finished));
     });
 }
 
@@ -257,7 +269,7 @@ fn each_kind_of_damage_has_its_own_words() {
     expect_damage(&[], "it has 0 bytes, not even a header");
     expect_damage(&whole[..8], "it has 8 bytes, not even a header");
     expect_damage(&[b"ELF!", &whole[4..]].concat(), "it does not start like a tidegate file");
-    expect_damage(&[&whole[..4], &[9], &whole[5..]].concat(), "format version 9, this program reads versions 1 to 2");
+    expect_damage(&[&whole[..4], &[1], &whole[5..]].concat(), "format version 1, this program reads version 3");
     expect_damage(&[&whole[..], b"!"].concat(), "its checksum does not match its content");
     // Whole, but something else.
     expect_damage(&seal(&"text"), "cannot decode");
@@ -279,13 +291,6 @@ fn no_torn_and_no_flipped_metadata_is_ever_accepted() {
 }
 
 #[test]
-fn what_the_version_before_wrote_can_be_read() {
-    let mut bytes = seal(&metadata(3));
-    bytes[4] = 1;
-    assert_eq!(decode_metadata(Path::new("_metadata"), &bytes).unwrap(), metadata(3));
-}
-
-#[test]
 fn a_sweep_takes_what_nobody_needs_and_no_later_attempt_wrote() {
     in_directory(|directory| async move {
         let (store, found) = directory.take_over(1).await.unwrap();
@@ -300,7 +305,11 @@ fn a_sweep_takes_what_nobody_needs_and_no_later_attempt_wrote() {
             names
         };
         let keep = BTreeSet::from(["1000001-v1-0-aa".to_owned()]);
-        let sweep = Sweep { keep, newest: Attempt(1_000_002) };
+        let running = BTreeSet::from([Attempt(1_000_002)]);
+        let sweep = Sweep { keep: keep.clone(), newest: Attempt(1_000_003), running };
+        store.sweep_shared(&sweep).await.unwrap();
+        assert_eq!(left(), ["1000001-v1-0-aa", "1000002-v1-0-bb", "2000001-v1-0-cc", "somebody-else-s"]);
+        let sweep = Sweep { keep, newest: Attempt(1_000_002), running: BTreeSet::new() };
         store.sweep_shared(&sweep).await.unwrap();
         assert_eq!(left(), ["1000001-v1-0-aa", "2000001-v1-0-cc", "somebody-else-s"]);
         store.discard_shared(&["1000001-v1-0-aa".into(), "gone".into()]).await.unwrap();
@@ -308,8 +317,77 @@ fn a_sweep_takes_what_nobody_needs_and_no_later_attempt_wrote() {
 
         let (_, found) = directory.take_over(2).await.unwrap();
         assert!(found.shares_files);
-        let all = Sweep { keep: BTreeSet::new(), newest: Attempt(9_000_000) };
+        let all = Sweep { keep: BTreeSet::new(), newest: Attempt(9_000_000), running: BTreeSet::new() };
         assert_eq!(store.sweep_shared(&all).await.unwrap_err().kind(), ErrorKind::Fenced);
         assert_eq!(left(), ["2000001-v1-0-cc", "somebody-else-s"], "a fenced leader leaves everything alone");
+    });
+}
+
+#[test]
+fn half_a_savepoint_is_found_by_the_next_leader_and_its_number_is_not_used_again() {
+    in_directory(|directory| async move {
+        let (mut first, found) = directory.take_over(1).await.unwrap();
+        assert_eq!(found.next_checkpoint_id, CheckpointId(1));
+        let place = directory.path.parent().unwrap().to_owned();
+        let (half, whole) = (place.join("savepoint-half"), place.join("savepoint-whole"));
+        for (checkpoint_id, savepoint) in [(1, &half), (2, &whole)] {
+            first.begin_savepoint(CheckpointId(checkpoint_id), savepoint).await.unwrap();
+            prepare_savepoint(&directory.file_system, savepoint).await.unwrap();
+        }
+        write_metadata(&directory.file_system, &whole, &metadata(2)).await.unwrap();
+        first.begin_savepoint(CheckpointId(3), &place.join("savepoint-never-created")).await.unwrap();
+
+        let (_, found) = directory.take_over(2).await.unwrap();
+        assert_eq!(found.abandoned_savepoints, [(CheckpointId(1), half.clone())]);
+        assert_eq!((found.latest_completed, found.next_checkpoint_id), (None, CheckpointId(4)));
+        discard(&directory.file_system, &half).await.unwrap();
+
+        let (_, found) = directory.take_over(3).await.unwrap();
+        assert_eq!((found.abandoned_savepoints, found.next_checkpoint_id), (Vec::new(), CheckpointId(4)));
+        assert!(whole.join(METADATA).is_file(), "what is whole is the user's");
+    });
+}
+
+#[test]
+fn what_a_fenced_leader_left_under_the_number_of_a_savepoint_is_no_checkpoint_and_is_deleted() {
+    in_directory(|directory| async move {
+        let (mut older, _) = directory.take_over(1).await.unwrap();
+        take_checkpoint(&mut older, 1).await.unwrap();
+        let (mut newer, _) = directory.take_over(2).await.unwrap();
+        older.prepare(CheckpointId(2)).await.unwrap();
+        let savepoint = directory.path.parent().unwrap().join("savepoint");
+        prepare_savepoint(&directory.file_system, &savepoint).await.unwrap();
+        write_metadata(&directory.file_system, &savepoint, &metadata(2)).await.unwrap();
+        newer.complete_savepoint(CheckpointId(2), &savepoint).await.unwrap();
+        take_checkpoint(&mut newer, 3).await.unwrap();
+
+        let (store, found) = directory.take_over(3).await.unwrap();
+        assert_eq!((found.retained, found.abandoned), (ids(&[1, 3]), ids(&[2])));
+        store.discard(CheckpointId(2)).await.unwrap();
+        assert!(!directory.path.join("chk-2").exists());
+        assert!(savepoint.join(METADATA).is_file());
+    });
+}
+
+#[test]
+fn of_the_run_before_only_what_lies_among_the_checkpoints_is_kept_for_the_user() {
+    in_directory(|directory| async move {
+        let (mut first, _) = directory.take_over(1).await.unwrap();
+        take_checkpoint(&mut first, 1).await.unwrap();
+        let savepoint = directory.path.parent().unwrap().join("savepoint");
+        prepare_savepoint(&directory.file_system, &savepoint).await.unwrap();
+        write_metadata(&directory.file_system, &savepoint, &metadata(2)).await.unwrap();
+        first.complete_savepoint(CheckpointId(2), &savepoint).await.unwrap();
+        first.end(JobEnd::Finished).await.unwrap();
+
+        let (mut second, mut found) = directory.take_over(2).await.unwrap();
+        assert_eq!(found.retained, ids(&[1, 2]));
+        let from = RestoredFrom {
+            checkpoint_id: CheckpointId(2),
+            directory: savepoint.display().to_string(),
+            claim_mode: ClaimMode::NoClaim,
+        };
+        second.begin_run(&mut found, from, 7).await.unwrap();
+        assert_eq!((found.retained, found.kept), (ids(&[]), ids(&[1])), "the savepoint is looked for where it is");
     });
 }

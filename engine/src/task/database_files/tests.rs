@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     id::{Attempt, SubtaskId, VertexId},
     state::KeyGroupRange,
-    task::uploads::UploadLedger,
+    task::{pieces::PIECE_BYTES, uploads::UploadLedger},
 };
 
 /// A database's directory and a job's checkpoints.
@@ -60,7 +60,13 @@ impl Place {
         let file_system = Arc::new(LocalFileSystem::new(self.env.clone()));
         let upload = self.ledger.begin(CheckpointId(checkpoint_id));
         let mut uploader = Uploader::new(self.env.clone(), file_system, execution, upload);
-        let handle = uploader.upload(&uid(), &self.files(), &self.chk(checkpoint_id), "v1-0").await;
+        let handle = uploader
+            .upload(
+                &uid(),
+                &self.files(),
+                Target { directory: &self.chk(checkpoint_id), prefix: "v1-0", sharing: Sharing::Shared },
+            )
+            .await;
         (uploader, handle)
     }
 

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::{
+    checkpoint::{Alignment, CheckpointBarrier, SnapshotType},
     env::channel::mpsc,
+    id::CheckpointId,
     record::{StopMode, StreamRecord},
     state::KeyGroups,
     task::{
@@ -18,6 +20,10 @@ fn context(channels: usize) -> PartitionerContext<'static> {
     PartitionerContext { channels, key_groups: KeyGroups::new(128).unwrap(), entropy: &|| 0 }
 }
 
+fn edge_channels(count: usize, credit: u32) -> EdgeChannels {
+    EdgeChannels { count, credit, overtaking: Overtaking::Allowed }
+}
+
 /// Outputs with one edge, whose receivers are mailboxes of this test.
 struct Bench {
     outputs: Outputs,
@@ -28,7 +34,7 @@ impl Bench {
     fn unconnected(channels: usize) -> Self {
         let mut outputs = Outputs::new();
         let factory = if channels == 1 { forward() } else { rebalance::<u64>() };
-        outputs.add_edge(EdgeOutput::Main, factory(context(channels)), channels, CHANNEL_CREDIT);
+        outputs.add_edge(EdgeOutput::Main, factory(context(channels)), edge_channels(channels, CHANNEL_CREDIT));
         Self { outputs, receivers: Vec::new() }
     }
 
@@ -60,6 +66,7 @@ impl Bench {
                     format!("{values:?}")
                 }
                 StreamElement::Watermark(watermark) => format!("watermark {watermark}"),
+                StreamElement::Barrier(barrier) => format!("barrier {} {:?}", barrier.checkpoint_id, barrier.alignment),
                 other => panic!("not sent by this test: {other:?}"),
             });
         }
@@ -157,7 +164,7 @@ fn an_edge_carries_the_output_that_it_was_made_for_and_every_control_element() {
     let side = |operator, tag: &str| EdgeOutput::Side { operator, tag: tag.into() };
     let mut receivers = Vec::new();
     for output in [EdgeOutput::Main, side(0, "late"), side(1, "late"), side(0, "late")] {
-        outputs.add_edge(output, forward()(context(1)), 1, 16);
+        outputs.add_edge(output, forward()(context(1)), edge_channels(1, 16));
         let (mailbox, receiver) = mailbox(1, 16);
         outputs.connect(receivers.len(), ElementWriter::Local { mailbox, channel: 0 }).unwrap();
         receivers.push(receiver);
@@ -172,4 +179,95 @@ fn an_edge_carries_the_output_that_it_was_made_for_and_every_control_element() {
     let expected =
         [vec!["[1]", "watermark 3"], vec!["[2]", "watermark 3"], vec!["watermark 3"], vec!["[2]", "watermark 3"]];
     assert_eq!(arrived, expected);
+}
+
+fn barrier(checkpoint_id: u64, alignment: Alignment) -> CheckpointBarrier {
+    CheckpointBarrier {
+        checkpoint_id: CheckpointId(checkpoint_id),
+        triggered_at: Timestamp(100),
+        alignment,
+        snapshot: SnapshotType::Checkpoint,
+    }
+}
+
+/// What a checkpoint holds of the outputs: the values of each record, by channel.
+fn overtaken(outputs: &mut Outputs, checkpoint_id: u64) -> Option<Vec<(usize, Vec<u64>)>> {
+    let values = |elements: Vec<StreamElement>| {
+        elements.into_iter().flat_map(|element| match element {
+            StreamElement::Batch(batch) => batch.into_typed::<u64>().into_iter().map(|record| record.value),
+            other => panic!("not sent by this test: {other:?}"),
+        })
+    };
+    let known = outputs.take_overtaken(CheckpointId(checkpoint_id))?;
+    Some(known.into_iter().map(|(channel, elements)| (channel, values(elements).collect())).collect())
+}
+
+#[test]
+fn a_barrier_that_overtakes_leaves_without_credit_and_what_it_overtook_follows_it() {
+    let mut bench = Bench::connected(1);
+    (1..=4).for_each(|value| bench.emit(&[value]));
+    bench.outputs.broadcast_barrier(&barrier(1, Alignment::Unaligned)).unwrap();
+    bench.emit(&[5]);
+    assert_eq!(bench.arrived(0), ["[1]", "[2]", "barrier 1 Unaligned"]);
+    assert_eq!(overtaken(&mut bench.outputs, 1), Some(vec![(0, vec![3, 4])]));
+    bench.outputs.add_credit(0, 1).unwrap();
+    assert_eq!(bench.arrived(0), [""; 0], "the credit that was overdrawn comes first");
+    bench.outputs.add_credit(0, 2).unwrap();
+    assert_eq!(bench.arrived(0), ["[3]", "[4]"]);
+}
+
+#[test]
+fn of_barriers_that_cannot_leave_only_the_newest_waits() {
+    let mut bench = Bench::connected(1);
+    (1..=3).for_each(|value| bench.emit(&[value]));
+    for checkpoint_id in 1..=3 {
+        bench.outputs.broadcast_barrier(&barrier(checkpoint_id, Alignment::Unaligned)).unwrap();
+    }
+    assert_eq!(bench.arrived(0), ["[1]", "[2]", "barrier 1 Unaligned"]);
+    assert_eq!(overtaken(&mut bench.outputs, 3), Some(vec![(0, vec![3])]));
+    bench.outputs.add_credit(0, 1).unwrap();
+    assert_eq!(bench.arrived(0), ["barrier 3 Unaligned"]);
+}
+
+#[test]
+fn a_barrier_with_a_time_out_that_waits_for_credit_overtakes_when_its_time_has_come() {
+    let mut bench = Bench::connected(2);
+    let impatient = Alignment::AlignedWithTimeout(std::time::Duration::from_millis(10));
+    (0..3).for_each(|round| bench.emit(&[2 * round, 2 * round + 1]));
+    bench.outputs.add_credit(1, 2).unwrap();
+    bench.outputs.broadcast_barrier(&barrier(1, impatient)).unwrap();
+    bench.emit(&[6, 7]);
+    assert_eq!(bench.arrived(1), ["[1]", "[3]", "[5]", "barrier 1 AlignedWithTimeout(10ms)"]);
+    assert_eq!(bench.outputs.deadline(), Some(Timestamp(110)));
+    bench.outputs.overtake_if_due(Timestamp(109)).unwrap();
+    assert_eq!(overtaken(&mut bench.outputs, 1), None, "nobody knows yet what it will overtake");
+    bench.outputs.overtake_if_due(Timestamp(110)).unwrap();
+    assert_eq!(bench.arrived(0), ["[0]", "[2]", "barrier 1 Unaligned"]);
+    assert_eq!(bench.outputs.deadline(), None);
+    assert_eq!(overtaken(&mut bench.outputs, 1), Some(vec![(0, vec![4])]));
+}
+
+#[test]
+fn an_edge_that_cannot_be_overtaken_gets_the_barrier_in_its_turn() {
+    let mut outputs = Outputs::new();
+    let channels = EdgeChannels { overtaking: Overtaking::Forbidden, ..edge_channels(1, 1) };
+    outputs.add_edge(EdgeOutput::Main, forward()(context(1)), channels);
+    let mut bench = Bench { outputs, receivers: Vec::new() };
+    bench.connect(0);
+    (1..=2).for_each(|value| bench.emit(&[value]));
+    bench.outputs.broadcast_barrier(&barrier(1, Alignment::Unaligned)).unwrap();
+    assert_eq!(overtaken(&mut bench.outputs, 1), Some(vec![]));
+    bench.outputs.add_credit(0, 2).unwrap();
+    assert_eq!(bench.arrived(0), ["[1]", "[2]", "barrier 1 ForcedAligned { timeout: None }"]);
+}
+
+#[test]
+fn what_is_restored_leaves_before_anything_newer() {
+    let mut bench = Bench::unconnected(1);
+    let restored = AnyBatch::new(vec![StreamRecord::new(1_u64, Timestamp(0))]);
+    bench.outputs.restore(0, vec![StreamElement::Batch(restored)]);
+    assert!(!bench.outputs.is_available());
+    bench.emit(&[2]);
+    bench.connect(0);
+    assert_eq!(bench.arrived(0), ["[1]", "[2]"]);
 }

@@ -63,6 +63,7 @@ fn fire_model(model: &mut Model, watermark: i64) -> Vec<Fired> {
 enum Op {
     Register(i64, u8, u8),
     Delete(i64, u8, u8),
+    Replace(u8, (i64, u8), (i64, u8)),
     Advance(i64),
     SnapshotAndRestore,
 }
@@ -72,6 +73,7 @@ proptest! {
     fn timers_fire_in_order_and_survive_a_restore(ops in prop::collection::vec(prop_oneof![
         6 => (0..50_i64, 0..6_u8, 0..3_u8).prop_map(|(t, k, n)| Op::Register(t, k, n)),
         2 => (0..50_i64, 0..6_u8, 0..3_u8).prop_map(|(t, k, n)| Op::Delete(t, k, n)),
+        4 => (0..6_u8, (0..50_i64, 0..3_u8), (0..50_i64, 0..3_u8)).prop_map(|(k, from, to)| Op::Replace(k, from, to)),
         2 => (0..50_i64).prop_map(Op::Advance),
         1 => Just(Op::SnapshotAndRestore),
     ], 1..200)) {
@@ -85,6 +87,13 @@ proptest! {
                 Op::Delete(t, k, n) => {
                     timers.delete(TimeDomain::EventTime, Timestamp(t), &k, &n);
                     model.remove(&(t, key_groups().of_key(&k), k, n));
+                }
+                Op::Replace(k, from, to) => {
+                    let when = |(t, n): &'_ (i64, u8)| (Timestamp(*t), *n);
+                    let ((of_from, from_n), (of_to, to_n)) = (when(&from), when(&to));
+                    timers.replace(TimeDomain::EventTime, &k, (of_from, &from_n), (of_to, &to_n));
+                    model.remove(&(from.0, key_groups().of_key(&k), k, from.1));
+                    model.insert((to.0, key_groups().of_key(&k), k, to.1));
                 }
                 Op::Advance(w) => {
                     watermark = watermark.max(w);
@@ -121,17 +130,21 @@ fn a_snapshot_between_two_timers_of_one_moment_holds_those_that_are_left() {
 }
 
 #[test]
-fn timers_that_move_again_and_again_leave_little_behind() {
+fn timers_that_move_again_and_again_leave_nothing_behind() {
     let mut timers = TimerSet::<u8, u8>::new(key_groups());
-    // One that stays, and one that comes and goes.
+    // One that stays, one that comes and goes, and one that is replaced.
     timers.insert(Timestamp(7), &0, &0);
-    for _ in 0..1_000 {
+    timers.insert(Timestamp(0), &2, &0);
+    for time in 0..1_000 {
         timers.insert(Timestamp(7), &1, &0);
         timers.remove(Timestamp(7), &1, &0);
+        timers.replace(&2, (Timestamp(time), &0), (Timestamp(time + 1), &0));
     }
-    assert!(timers.slots_in_order() <= 20);
-    assert_eq!(timers.pop_due(Timestamp(7)).map(|timer| timer.key), Some(0));
-    assert_eq!(timers.pop_due(Timestamp(7)), None);
+    assert_eq!(timers.slots(), 3);
+    assert_eq!(timers.pop_due(Timestamp(999)).map(|timer| timer.key), Some(0));
+    assert_eq!(timers.pop_due(Timestamp(999)), None);
+    assert_eq!(timers.pop_due(Timestamp(1_000)).map(|timer| timer.key), Some(2));
+    assert_eq!(timers.len(), 0);
 }
 
 #[test]

@@ -75,6 +75,14 @@ pub trait WindowAssigner<T>: Send + 'static {
         let _ = windows;
         Vec::new()
     }
+
+    /// What [`WindowAssigner::merge_windows`] would make of two windows, if that is one and can be told at once. Spares the
+    /// record path of sessions most of their lists.
+    #[inline]
+    fn merge_two(&mut self, one: &Self::Window, other: &Self::Window) -> Option<Self::Window> {
+        let _ = (one, other);
+        None
+    }
 }
 
 /// Sizes that make no windows.

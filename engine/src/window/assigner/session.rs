@@ -64,6 +64,11 @@ impl<T> WindowAssigner<T> for SessionWindows {
     fn merge_windows(&mut self, windows: &[TimeWindow]) -> Vec<MergedWindow<TimeWindow>> {
         TimeWindow::merge(windows)
     }
+
+    #[inline]
+    fn merge_two(&mut self, one: &TimeWindow, other: &TimeWindow) -> Option<TimeWindow> {
+        one.intersects(other).then(|| one.cover(other))
+    }
 }
 
 /// Sessions whose gap depends on the element (Flink `DynamicEventTimeSessionWindows`).
@@ -104,6 +109,11 @@ impl<T, F: FnMut(&T) -> i64 + Send + 'static> WindowAssigner<T> for DynamicSessi
 
     fn merge_windows(&mut self, windows: &[TimeWindow]) -> Vec<MergedWindow<TimeWindow>> {
         TimeWindow::merge(windows)
+    }
+
+    #[inline]
+    fn merge_two(&mut self, one: &TimeWindow, other: &TimeWindow) -> Option<TimeWindow> {
+        one.intersects(other).then(|| one.cover(other))
     }
 }
 

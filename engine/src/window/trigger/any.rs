@@ -67,6 +67,10 @@ impl<T, K: Key, W: Window> Trigger<T, K, W> for DefaultTrigger {
     fn on_further_element(&self, window: &W, now: Now) -> Option<TriggerResult> {
         on_default!(self, trigger => Trigger::<T, K, W>::on_further_element(trigger, window, now))
     }
+    #[inline]
+    fn needs_only_its_timer(&self, from: &W, to: &W, now: Now) -> bool {
+        on_default!(self, trigger => Trigger::<T, K, W>::needs_only_its_timer(trigger, from, to, now))
+    }
     fn on_event_time(&mut self, time: Timestamp, context: &mut TriggerContext<'_, K, W>) -> Result<TriggerResult> {
         on_default!(self, trigger => Trigger::<T, K, W>::on_event_time(trigger, time, context))
     }
@@ -172,6 +176,10 @@ impl<T, K: Key, W: Window> Trigger<T, K, W> for AnyTrigger<W> {
     #[inline]
     fn on_further_element(&self, window: &W, now: Now) -> Option<TriggerResult> {
         on_any!(self, trigger => Trigger::<T, K, W>::on_further_element(trigger, window, now))
+    }
+    #[inline]
+    fn needs_only_its_timer(&self, from: &W, to: &W, now: Now) -> bool {
+        on_any!(self, trigger => Trigger::<T, K, W>::needs_only_its_timer(trigger, from, to, now))
     }
     fn on_event_time(&mut self, time: Timestamp, context: &mut TriggerContext<'_, K, W>) -> Result<TriggerResult> {
         on_any!(mut self, trigger => Trigger::<T, K, W>::on_event_time(trigger, time, context))

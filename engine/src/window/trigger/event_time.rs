@@ -36,6 +36,11 @@ impl<T, K: Key, W: Window> Trigger<T, K, W> for EventTimeTrigger {
         Some(if window.max_timestamp() <= now.watermark { TriggerResult::Fire } else { TriggerResult::Continue })
     }
 
+    #[inline]
+    fn needs_only_its_timer(&self, from: &W, to: &W, now: Now) -> bool {
+        from.max_timestamp() > now.watermark && to.max_timestamp() >= from.max_timestamp()
+    }
+
     fn on_event_time(&mut self, time: Timestamp, context: &mut TriggerContext<'_, K, W>) -> Result<TriggerResult> {
         let is_end = time == context.window.max_timestamp();
         Ok(if is_end { TriggerResult::Fire } else { TriggerResult::Continue })

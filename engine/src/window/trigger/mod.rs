@@ -97,6 +97,15 @@ pub trait Trigger<T, K: Key, W: Window>: Send + 'static {
         None
     }
 
+    /// Whether, when an element makes a window in flight grow, from `from` to `to` or not at all, all that `on_merge` of
+    /// this one window, `clear` of it and `on_element` would do is to delete its timer in event time at the end of the one
+    /// and to register one at the end of the other. Then that is done, and they are not called.
+    #[inline]
+    fn needs_only_its_timer(&self, from: &W, to: &W, now: Now) -> bool {
+        let _ = (from, to, now);
+        false
+    }
+
     /// The watermark has come to `time`, for which there was a timer (of this trigger, or the cleanup timer).
     ///
     /// # Errors
@@ -146,6 +155,9 @@ impl<T: 'static, K: Key, W: Window> Trigger<T, K, W> for Box<dyn Trigger<T, K, W
     }
     fn on_further_element(&self, window: &W, now: Now) -> Option<TriggerResult> {
         (**self).on_further_element(window, now)
+    }
+    fn needs_only_its_timer(&self, from: &W, to: &W, now: Now) -> bool {
+        (**self).needs_only_its_timer(from, to, now)
     }
     fn on_event_time(&mut self, time: Timestamp, context: &mut TriggerContext<'_, K, W>) -> Result<TriggerResult> {
         (**self).on_event_time(time, context)

@@ -42,6 +42,11 @@ impl<T, K: Key, W: Window, R: Trigger<T, K, W>> Trigger<T, K, W> for PurgingTrig
         self.0.on_further_element(window, now).map(purging)
     }
 
+    #[inline]
+    fn needs_only_its_timer(&self, from: &W, to: &W, now: Now) -> bool {
+        self.0.needs_only_its_timer(from, to, now)
+    }
+
     fn on_event_time(&mut self, time: Timestamp, context: &mut TriggerContext<'_, K, W>) -> Result<TriggerResult> {
         self.0.on_event_time(time, context).map(purging)
     }

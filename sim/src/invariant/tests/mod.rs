@@ -1,7 +1,11 @@
 //! Each judge sees a run that breaks its invariant, and the nearest one that does not.
 
+mod failover_scope;
+mod in_flight;
 mod real_run;
 mod right_run;
+mod runs;
+mod savepoint_failure;
 mod script_run;
 
 use std::collections::BTreeMap;
@@ -58,11 +62,11 @@ fn a_right_run_breaks_nothing() {
 
 #[test]
 fn every_invariant_has_a_name_and_the_judged_ones_are_listed() {
-    assert_eq!(InvariantId::ALL.len(), 22);
+    assert_eq!(InvariantId::ALL.len(), 23);
     assert_eq!(InvariantId::I4.number(), "I4");
     assert_eq!(InvariantId::I4.name(), "Order");
     assert!(InvariantId::I4.says().contains("order"));
-    assert!(all().contains(&InvariantId::I21) && !all().contains(&InvariantId::I22));
+    assert!(all().contains(&InvariantId::I21) && all().contains(&InvariantId::I23));
 }
 
 #[test]
@@ -306,6 +310,10 @@ fn what_is_left_behind_is_a_leak() {
     assert_eq!(broken_by(|history| history.checkpoints_left.clear()), []);
     let shared = |history: &mut History| history.shared_left.extend(["1-v1-0-aa".to_owned()]);
     assert_eq!(broken_by(shared), [InvariantId::I16]);
+    let copies = |history: &mut History| history.copies_left.push("taskmanager-1:/local/state".to_owned());
+    assert_eq!(broken_by(copies), [InvariantId::I16]);
+    let removed = |history: &mut History| history.shared_removed.push((u64::MAX, "1-v1-0-aa".to_owned()));
+    assert_eq!(broken_by(removed), [], "no checkpoint refers to it");
 }
 
 #[test]

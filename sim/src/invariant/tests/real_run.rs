@@ -9,16 +9,18 @@ use crate::{
     scenario::Plan,
     seed::Seed,
     trace::Keep,
-    workload::{Fixed, Shape, Workload},
+    workload::{Fixed, Parallelism, Shape, Workload},
 };
 
 fn undisturbed(seed: u64, shape: Shape, planted: Option<&str>) -> RunResult {
     let plan = Plan {
         scenario: "undisturbed".to_owned(),
         seed,
-        workload: Workload::drawn(shape, &Fixed::default(), Seed(seed)),
+        workload: Workload::drawn(shape, &Fixed::default(), Parallelism::Fixed, Seed(seed)),
         faults: Vec::new(),
         planted: planted.map(str::to_owned),
+        schedule: None,
+        demands: Vec::new(),
     };
     run(&plan, Keep::Hash)
 }

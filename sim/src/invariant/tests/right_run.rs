@@ -14,6 +14,7 @@ use tidegate::{
     Timestamp, codec,
     connector::visible_file_name,
     event::{Moment, Step},
+    graph::JobGraph,
     id::{Attempt, CheckpointId, SubtaskId, VertexId},
     operator::{KeyedEntry, ListMode, ListSnapshot, OperatorSnapshot},
     pipeline::{
@@ -116,13 +117,29 @@ pub(super) struct Held<'a> {
 impl Run {
     pub(super) fn new() -> Self {
         let history = History {
+            graph: JobGraph::default(),
             facts: Vec::new(),
             files: Vec::new(),
             completed: BTreeMap::new(),
+            runs: vec![crate::history::Run::default()],
+            refused: Vec::new(),
+            disturbed: true,
+            named: BTreeMap::new(),
+            savepoints: BTreeMap::new(),
+            drained: None,
+            drain_asked: false,
+            savepoints_begun: BTreeMap::new(),
+            completed_at_end: BTreeMap::new(),
+            savepoints_left: BTreeSet::new(),
             output: BTreeMap::new(),
             staged_left: BTreeMap::new(),
             checkpoints_left: Vec::new(),
             shared_left: BTreeSet::new(),
+            shared_removed: Vec::new(),
+            job_ended: None,
+            copies_left: Vec::new(),
+            storage_lied: false,
+            clocks: crate::model::Clocks::Right,
             healed_at: Timestamp(50),
             ended_at: Timestamp(100),
             end: RunEnd::Finished,
@@ -188,6 +205,7 @@ impl Run {
 
     pub(super) fn complete(&mut self, checkpoint: u64, attempt: u64, held: Held<'_>) {
         let capture = CompletedCapture {
+            drains: false,
             sequence: self.next(),
             metadata: Ok(CheckpointMetadata {
                 checkpoint_id: CheckpointId(checkpoint),
@@ -196,6 +214,7 @@ impl Run {
                 max_parallelism: 128,
                 subtasks: BTreeMap::new(),
                 union: BTreeSet::new(),
+                in_flight: BTreeMap::new(),
             }),
             state: BTreeMap::from([(
                 SubtaskId { vertex: VertexId(0), index: 0 },
@@ -205,6 +224,7 @@ impl Run {
                     (layout::uid("out"), Ok(ledger(held.pending))),
                 ]),
             )]),
+            in_flight: BTreeMap::new(),
         };
         self.history.completed.insert(CheckpointId(checkpoint), capture);
     }
@@ -314,6 +334,5 @@ pub(super) fn right_run() -> Run {
     run.abort(Step::Abort, 2, T5);
     run.output(1, T1.1, &FIRST);
     run.output(3, T4.1, &[LAST]);
-    run.history.checkpoints_left.push(CheckpointId(3));
     run
 }

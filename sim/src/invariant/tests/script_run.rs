@@ -26,7 +26,7 @@ use crate::{
     scenario::Plan,
     seed::Seed,
     trace::Keep,
-    workload::{CHECKPOINTS, Fixed, JOB_ID, OUTPUT, Shape, Workload},
+    workload::{CHECKPOINTS, Fixed, JOB_ID, OUTPUT, Parallelism, Shape, Workload},
 };
 
 const STAGE: &str = "stage";
@@ -53,7 +53,7 @@ fn pipeline(stages: Vec<Stage>) -> Pipeline {
     pipeline.max_parallelism = Some(16);
     pipeline.checkpoint =
         Some(Checkpoint { dir: Some(CHECKPOINTS.into()), ..Checkpoint::every(Duration::from_millis(1_100)) });
-    pipeline.config = Workload::drawn(Shape::Value, &Fixed::default(), Seed(1)).pipeline().config;
+    pipeline.config = Workload::drawn(Shape::Value, &Fixed::default(), Parallelism::Fixed, Seed(1)).pipeline().config;
     pipeline = pipeline.source(Source::new("script", SourceKind::Script(script)));
     let parallelism = stages.last().unwrap().parallelism;
     let kind = SinkKind::File(FileSink::new(format!("{OUTPUT}/out"), Format::Csv));
@@ -76,10 +76,12 @@ fn disturbed(pipeline: &Pipeline, faults: Vec<Fault>, planted: Option<&str>) -> 
         workload: Workload {
             task_managers: 2,
             parallelism: 2,
-            ..Workload::drawn(Shape::Value, &Fixed::default(), Seed(1))
+            ..Workload::drawn(Shape::Value, &Fixed::default(), Parallelism::Fixed, Seed(1))
         },
         faults,
         planted: planted.map(str::to_owned),
+        schedule: None,
+        demands: Vec::new(),
     };
     run_pipeline(pipeline, &plan, Keep::Hash)
 }
@@ -102,7 +104,7 @@ fn session() -> Assigner {
 
 fn process(function: ProcessFunction) -> Operation {
     let value = function.reads_value().then(|| "v".to_owned());
-    Operation::Process(ProcessOperation { key: vec!["k".into()], function, value, ttl: None })
+    Operation::Process(ProcessOperation { value, ..ProcessOperation::new(&["k"], function) })
 }
 
 fn timers(pattern: TimerPattern) -> Operation {
@@ -391,9 +393,9 @@ fn a_watermark_that_goes_back_or_leaves_one_out_is_seen() {
 
 #[test]
 fn runs_that_crash_keep_what_the_model_says() {
-    let crashes = |kind, step, occurrence| {
-        let at = At { step, moment: Moment::After, subject: None, occurrence };
-        Fault { kind, at, lasts_ms: 700 }
+    let crashes = |kind, step: Step, occurrence| {
+        let at = At { site: step.into(), moment: Moment::After, subject: None, occurrence };
+        Fault::new(kind, at, 700)
     };
     let faults = || {
         vec![

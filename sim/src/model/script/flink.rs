@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
-use tidegate::pipeline::{Case, Datum, Pipeline, Schema, SinkKind};
+use serde_json::Value;
+use tidegate::pipeline::Case;
 
-use super::{Event, Played, play};
+use super::{play, trace_entries};
 use crate::model::ModelError;
 
 /// By subtask and side output: what came, in order.
@@ -31,9 +31,10 @@ fn sorted(mut trace: Trace) -> Trace {
     trace
 }
 
-fn of_flink(flink: &Value) -> Trace {
+/// The trace that entries in the format of cases make.
+fn trace_of(entries: &[Value]) -> Trace {
     let mut trace = Trace::new();
-    for entry in flink["trace"].as_array().unwrap() {
+    for entry in entries {
         // Control events have no subtask.
         let Some(subtask) = entry["s"].as_u64() else { continue };
         let out = entry["out"].as_str().unwrap_or_default().to_owned();
@@ -45,42 +46,6 @@ fn of_flink(flink: &Value) -> Trace {
     sorted(trace)
 }
 
-fn of_model(pipeline: &Pipeline, played: &Played) -> Trace {
-    let plan = pipeline.plan().unwrap();
-    let mut trace = Trace::new();
-    for sink in &plan.sinks {
-        let SinkKind::Trace { label } = &sink.kind else { continue };
-        for (subtask, events) in (0..).zip(&played[&sink.name]) {
-            let entries = trace.entry((subtask, label.clone().unwrap_or_default())).or_default();
-            entries.extend(events.iter().filter_map(|event| entry(&sink.schema, label.is_some(), event)));
-        }
-    }
-    sorted(trace)
-}
-
-fn entry(schema: &Schema, is_side_output: bool, event: &Event) -> Option<Value> {
-    let mut fields = Map::new();
-    match event {
-        Event::Record(element) => {
-            for (name, value) in schema.names().zip(element.row.values()) {
-                let value = match value {
-                    Datum::Null => continue,
-                    Datum::Int(number) => (*number).into(),
-                    Datum::Text(text) => text.as_str().into(),
-                    Datum::Bool(_) | Datum::Float(_) => panic!("a case has no {value}"),
-                };
-                fields.insert(name.to_owned(), value);
-            }
-            fields.insert("ts".to_owned(), element.time_ms.into());
-        }
-        Event::Watermark(time_ms) if !is_side_output => {
-            fields.insert("w".to_owned(), (*time_ms).into());
-        }
-        Event::Watermark(_) | Event::Idle | Event::Active => return None,
-    }
-    Some(Value::Object(fields))
-}
-
 fn check(line: &str) -> (String, Result<(), String>) {
     let value: Value = serde_json::from_str(line).unwrap();
     let name = value["case"]["name"].as_str().unwrap().to_owned();
@@ -88,13 +53,17 @@ fn check(line: &str) -> (String, Result<(), String>) {
         Ok(case) => case,
         Err(error) => return (name, Err(format!("cannot be read: {error}"))),
     };
+    if !case.resumed.is_empty() {
+        return (name, Err("it goes on from a savepoint".to_owned()));
+    }
     let must_fail = value["flink"]["status"] == "FAILED";
     let result = match play(&case.pipeline) {
         Err(ModelError::Fails { .. }) if must_fail => Ok(()),
         Err(error) => Err(error.to_string()),
         Ok(_) if must_fail => Err("Flink fails".to_owned()),
         Ok(played) => {
-            let (found, expected) = (of_model(&case.pipeline, &played), of_flink(&value["flink"]));
+            let expected = trace_of(value["flink"]["trace"].as_array().unwrap());
+            let found = trace_of(&trace_entries(&case.pipeline, &played).unwrap());
             let show = |entries: Option<&Vec<Value>>| Value::from(entries.cloned().unwrap_or_default()).to_string();
             match found.keys().chain(expected.keys()).find(|key| found.get(key) != expected.get(key)) {
                 None => Ok(()),

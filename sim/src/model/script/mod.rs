@@ -26,6 +26,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod trace;
 mod trigger;
 mod valve;
 mod window;
@@ -39,6 +40,8 @@ pub use join::Side;
 pub(super) use keys::KeyGroups;
 use network::{Network, Order};
 pub use pane::Pane;
+pub(super) use process::{join, nothing, sum};
+pub use trace::trace_entries;
 
 use super::{ModelError, Multiset, Place, SinkModel, kept::KeptByStage, records::Record};
 

@@ -189,7 +189,7 @@ impl Network {
             ScriptAction::Watermark(time_ms) => Event::Watermark(*time_ms),
             ScriptAction::Idle => Event::Idle,
             ScriptAction::Active => Event::Active,
-            ScriptAction::Checkpoint | ScriptAction::Fail => return Ok(()),
+            ScriptAction::Checkpoint | ScriptAction::Fail | ScriptAction::Stop => return Ok(()),
         };
         let emitted = match &event {
             Event::Record(element) => vec![Emitted::Record(element.clone())],

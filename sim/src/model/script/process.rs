@@ -39,11 +39,13 @@ impl ProcessStage {
 
     pub(super) fn element(&mut self, element: Element, out: &mut Output) -> Result<(), FoldError> {
         let key = element.row.project(&self.planned.key);
+        let fields = element.row.values().len();
         let value = match &self.planned.value {
             Some(value) => value.evaluate(&element.row)?.as_int().unwrap_or(0),
             None => 0,
         };
         let function = self.planned.declared.function;
+        let emitted = out.emitted.len();
         let kept = self.state.entry(key.clone()).or_default();
         kept.values.push(value);
         let values = kept.values.clone();
@@ -104,6 +106,9 @@ impl ProcessStage {
                 self.timers.register(timer_ms, &key, &());
             }
         }
+        if self.planned.declared.every_record && out.emitted.len() == emitted {
+            out.record(nothing(&self.planned, &key, fields), element.time_ms);
+        }
         Ok(())
     }
 
@@ -133,11 +138,22 @@ impl ProcessStage {
     }
 }
 
+/// The result of a record of so many fields of which there is nothing to say: only its key. When that was is not in it.
+pub(in crate::model) fn nothing(planned: &PlannedProcess, key: &Row, fields: usize) -> Row {
+    let function = planned.declared.function;
+    let fields = match function {
+        ProcessFunction::Dedup => fields,
+        _ => key.values().len() + 1 + usize::from(function.has_text()),
+    };
+    let of_key: BTreeMap<usize, &Datum> = planned.key_of_result().into_iter().zip(key.values()).collect();
+    (0..fields).map(|field| of_key.get(&field).map_or(Datum::Null, |value| (*value).clone())).collect()
+}
+
 /// As Java adds.
-pub(super) fn sum(values: &[i64]) -> i64 {
+pub(in crate::model) fn sum(values: &[i64]) -> i64 {
     values.iter().fold(0, |sum: i64, value| sum.wrapping_add(*value))
 }
 
-pub(super) fn join(values: &[i64], separator: &str) -> String {
+pub(in crate::model) fn join(values: &[i64], separator: &str) -> String {
     values.iter().map(i64::to_string).collect::<Vec<_>>().join(separator)
 }

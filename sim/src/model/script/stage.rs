@@ -225,7 +225,8 @@ pub(super) fn check(stage: &PlannedStage) -> Result<(), ModelError> {
         PlannedOperation::Process(process) => {
             let has_clock =
                 matches!(process.declared.function, ProcessFunction::Timers { time: WindowTime::Processing, .. });
-            return if has_clock || process.declared.ttl.is_some() { clock() } else { Ok(()) };
+            let says_when = process.declared.processed_at.is_some();
+            return if has_clock || says_when || process.declared.ttl.is_some() { clock() } else { Ok(()) };
         }
         PlannedOperation::IntervalJoin(join) if join.declared.ttl.is_some() => return clock(),
         PlannedOperation::IntervalJoin(_)

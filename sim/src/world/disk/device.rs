@@ -4,13 +4,17 @@ use std::{future::poll_fn, io, path::Path, sync::PoisonError, task::Poll, time::
 
 use madsim::time::TimeHandle;
 use rand::Rng as _;
+use tidegate::event::Moment;
 
 use super::{
     Core, DiskConfig, DiskEvent, SimDisk, device_error,
     fault::{DiskFaultKind, Operation},
     no_space, unreachable_storage,
 };
-use crate::world::network::wait_until;
+use crate::world::{
+    network::wait_until,
+    witness::{Act, Fate},
+};
 
 /// When an operation takes effect.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -70,13 +74,22 @@ impl SimDisk {
             self.check_power(power_losses)?;
         }
         let mut events = Vec::new();
+        self.show(operation, Moment::Before).await;
         let result = effect(&mut self.core(), &mut events);
         self.tell(&events);
+        self.show(operation, Moment::After).await;
         if order == Effect::First {
             self.pass(latency).await;
             self.check_power(power_losses)?;
         }
         result
+    }
+
+    /// Shows an operation to the witness; never ends if the process died of it.
+    async fn show(&self, operation: Operation, moment: Moment) {
+        if self.witnesses.show(Act::Disk(operation.name()), moment) == Fate::Dead {
+            std::future::pending::<()>().await;
+        }
     }
 
     async fn wait_for_the_end_of_a_stall(&self) -> io::Result<()> {
@@ -117,7 +130,7 @@ impl SimDisk {
         }
         let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
         for event in events {
-            watchers.iter_mut().for_each(|watcher| watcher(event));
+            watchers.iter_mut().for_each(|watcher| watcher(self, event));
         }
     }
 }

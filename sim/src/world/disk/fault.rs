@@ -107,6 +107,22 @@ pub(super) enum Operation {
     Remove,
 }
 
+impl Operation {
+    /// The name under which a witness sees it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Write => "write",
+            Self::Sync => "sync",
+            Self::Look => "look",
+            Self::Read => "read",
+            Self::List => "list",
+            Self::Rename => "rename",
+            Self::Remove => "remove",
+        }
+    }
+}
+
 /// A fault that waits for operations to strike.
 #[derive(Debug, Clone)]
 pub struct DiskFault {
@@ -114,6 +130,8 @@ pub struct DiskFault {
     pub kind: DiskFaultKind,
     /// Only operations on this path, or below it; for a rename, either name counts.
     pub path_prefix: PathBuf,
+    /// But none on this path, or below it.
+    pub except: Option<PathBuf>,
     /// Only operations that this node asks for.
     pub node: Option<NodeId>,
     /// How many operations that it could strike it lets pass first.
@@ -127,7 +145,7 @@ pub struct DiskFault {
 impl DiskFault {
     /// A fault that strikes the next operation below `path_prefix` that it can.
     pub fn once(kind: DiskFaultKind, path_prefix: impl Into<PathBuf>) -> Self {
-        Self { kind, path_prefix: path_prefix.into(), node: None, skip: 0, remaining: 1, per_mille: 1000 }
+        Self { kind, path_prefix: path_prefix.into(), except: None, node: None, skip: 0, remaining: 1, per_mille: 1000 }
     }
 
     /// A fault that strikes each operation below `path_prefix` that it can, until the faults are cleared.
@@ -145,6 +163,8 @@ pub struct FaultId(u64);
 pub(super) struct Faults {
     waiting: BTreeMap<u64, DiskFault>,
     injected: u64,
+    /// Where the fault that struck last was at home.
+    region: Option<(PathBuf, Option<PathBuf>)>,
 }
 
 impl Faults {
@@ -154,6 +174,13 @@ impl Faults {
             self.waiting.insert(self.injected, fault);
         }
         FaultId(self.injected)
+    }
+
+    /// Whether the fault that struck last was at home on this path.
+    pub(super) fn is_in_region(&self, path: &Path) -> bool {
+        self.region.as_ref().is_some_and(|(prefix, except)| {
+            path.starts_with(prefix) && !except.as_ref().is_some_and(|except| path.starts_with(except))
+        })
     }
 
     pub(super) fn withdraw(&mut self, fault: FaultId) {
@@ -179,7 +206,8 @@ impl Faults {
         for (&id, fault) in &mut self.waiting {
             let concerned = fault.kind.can_strike(operation, idle)
                 && fault.node.is_none_or(|chosen| chosen == node)
-                && paths.iter().any(|path| path.starts_with(&fault.path_prefix));
+                && paths.iter().any(|path| path.starts_with(&fault.path_prefix))
+                && !paths.iter().any(|path| fault.except.as_ref().is_some_and(|except| path.starts_with(except)));
             if !concerned {
                 continue;
             }
@@ -191,6 +219,7 @@ impl Faults {
                 continue;
             }
             let kind = fault.kind;
+            self.region = Some((fault.path_prefix.clone(), fault.except.clone()));
             fault.remaining -= 1;
             if fault.remaining == 0 {
                 self.waiting.remove(&id);

@@ -1,6 +1,9 @@
 //! The operations: which fault may strike, what they change, whom they tell.
 
-use std::{io, path::Path};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use async_trait::async_trait;
 use rand::seq::SliceRandom as _;
@@ -84,6 +87,11 @@ impl FileSystem for SimDisk {
             }
         })
         .await
+    }
+
+    async fn canonical(&self, path: &Path) -> PathBuf {
+        // It has no links, and processes have no working directory.
+        path.to_owned()
     }
 
     async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -10,7 +10,7 @@ use super::{
     Core, SimDisk,
     event::DiskEventKind,
     fault::{DiskFaultKind, Operation},
-    volume::{Inode, InodeId},
+    volume::{InodeId, View},
 };
 
 /// An open file.
@@ -132,12 +132,16 @@ impl ReadFile for SimReadFile {
 }
 
 impl Core {
-    /// Writes bytes over a random block of a random file that has any.
+    /// Writes bytes over a random block of a random file that has any, where the fault is at home.
     fn misdirect(&mut self, bytes: &[u8]) {
         const BLOCK_BYTES: usize = 512;
-        let holds_bytes = |inode: &Inode| matches!(inode, Inode::File(file) if !file.bytes.is_empty());
-        let victims: Vec<InodeId> =
-            self.volume.inodes.iter().filter(|(_, inode)| holds_bytes(inode)).map(|(id, _)| *id).collect();
+        let files = self.volume.files(View::Visible);
+        let at_home = files.iter().filter(|(path, content)| !content.is_empty() && self.faults.is_in_region(path));
+        let victims: Vec<InodeId> = at_home.filter_map(|(path, _)| self.volume.resolve_file(path).ok()).collect();
+        // The write itself goes into a file that is there, but its name may be gone.
+        if victims.is_empty() {
+            return;
+        }
         let victim = victims[self.fault_random.gen_range(0..victims.len())];
         let file = self.volume.file(victim);
         let start = self.fault_random.gen_range(0..file.bytes.len().div_ceil(BLOCK_BYTES)) * BLOCK_BYTES;

@@ -17,7 +17,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::Waker,
 };
 
@@ -37,18 +37,24 @@ pub use config::DiskConfig;
 pub use event::{DiskEvent, DiskEventKind};
 pub use fault::{DiskFault, DiskFaultKind, FaultId};
 
-use crate::world::{counts::Counts, random};
+use crate::world::{
+    counts::Counts,
+    random,
+    witness::{Witness, WitnessStand},
+};
 use fault::Faults;
 use volume::{View, Volume};
 
-/// Someone who watches what becomes visible. It may look at the disk but not change it.
-pub type DiskWatcher = Box<dyn FnMut(&DiskEvent) + Send>;
+/// Someone who watches what becomes visible. It may look at the disk, which it is shown, but not change it. It must not hold
+/// the disk, which holds it.
+pub type DiskWatcher = Box<dyn FnMut(&SimDisk, &DiskEvent) + Send>;
 
 /// A simulated disk. Cheap to clone; clones are the same disk.
 #[derive(Clone)]
 pub struct SimDisk {
     core: Arc<Mutex<Core>>,
     watchers: Arc<Mutex<Vec<DiskWatcher>>>,
+    witnesses: WitnessStand,
 }
 
 struct Core {
@@ -122,7 +128,7 @@ impl SimDisk {
             slowness: 1,
             waiting: Vec::new(),
         };
-        Self { core: Arc::new(Mutex::new(core)), watchers: Arc::default() }
+        Self { core: Arc::new(Mutex::new(core)), watchers: Arc::default(), witnesses: WitnessStand::default() }
     }
 
     /// Adds a fault to those that wait. They are tried in the order of injection.
@@ -154,6 +160,11 @@ impl SimDisk {
             std::mem::take(&mut core.waiting)
         };
         waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// Everything on it is gone, as if another disk were in its place.
+    pub fn erase(&self) {
+        self.core().volume.erase();
     }
 
     /// The power is back; what a power loss left can be read.
@@ -211,6 +222,11 @@ impl SimDisk {
         self.core().volume.files(View::Visible)
     }
 
+    /// All directories that a process can see now, without latency and without faults.
+    pub fn visible_directories(&self) -> BTreeSet<PathBuf> {
+        self.core().volume.directories(View::Visible)
+    }
+
     /// The bytes of a file that a process can see now, without latency and without faults.
     pub fn visible_file(&self, path: &Path) -> Option<Vec<u8>> {
         let mut core = self.core();
@@ -221,6 +237,11 @@ impl SimDisk {
     /// Calls `watcher` with each event at the moment when it becomes visible, before its cause returns.
     pub fn on_visible(&self, watcher: DiskWatcher) {
         self.watchers.lock().unwrap_or_else(PoisonError::into_inner).push(watcher);
+    }
+
+    /// Shows every operation to a witness, right before and right after the moment at which it takes effect.
+    pub fn show_to(&self, witness: Weak<dyn Witness>) {
+        self.witnesses.take(witness);
     }
 
     fn core(&self) -> MutexGuard<'_, Core> {

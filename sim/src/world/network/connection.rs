@@ -20,7 +20,7 @@ use std::{
 
 use tidegate::env::io_traits::ReadBuf;
 
-use super::{LinkSpeed, alarm::Alarm, config::NetworkConfig, link::Link, pipe::Pipe};
+use super::{LinkSpeed, Tampering, alarm::Alarm, config::NetworkConfig, link::Link, pipe::Pipe, tamper::Tampered};
 use crate::world::counts::Counts;
 
 /// One of the two ends.
@@ -194,6 +194,36 @@ impl Connection {
             at.counts.add("slow_link", 1);
         }
         Poll::Ready(Ok(accepted))
+    }
+
+    /// Writes something else in the place of so many bytes: all of it, whether there is room or not.
+    pub(super) fn write_tampered(
+        &mut self,
+        side: Side,
+        written: usize,
+        tampered: &Tampered,
+        at: &mut Surroundings<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let pipe = &mut self.pipes[side as usize];
+        if let Tampering::Delay(delay) = tampered.tampering {
+            pipe.delay(delay, at.now);
+        }
+        at.counts.add(tampered.tampering.name(), 1);
+        let mut sent = 0;
+        while sent < tampered.bytes.len() {
+            let taken = {
+                let room = self.pipes[side as usize].outstanding_bytes() + tampered.bytes.len() + 1;
+                let config = NetworkConfig { window_bytes: room, ..at.config.clone() };
+                let mut at =
+                    Surroundings { config: &config, links: at.links, counts: at.counts, now: at.now, wakes: at.wakes };
+                self.write(side, &tampered.bytes[sent..], Waker::noop(), &mut at)
+            };
+            match taken {
+                Poll::Ready(Ok(taken)) => sent += taken,
+                other => return other,
+            }
+        }
+        Poll::Ready(Ok(written))
     }
 
     /// The writing half is shut down or dropped: the peer will read the end of the stream.

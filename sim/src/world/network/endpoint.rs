@@ -10,12 +10,17 @@ use std::{
 
 use async_trait::async_trait;
 use madsim::time::TimeHandle;
-use tidegate::env::{
-    ByteStream, Listener,
-    io_traits::{AsyncRead, AsyncWrite, ReadBuf},
+use tidegate::{
+    env::{
+        ByteStream, Listener,
+        io_traits::{AsyncRead, AsyncWrite, ReadBuf},
+    },
+    event::Moment,
+    net::FrameDecoder,
 };
 
-use super::{SimNetwork, connection::Side};
+use super::{SimNetwork, connection::Side, message};
+use crate::world::witness::{Act, Fate};
 
 /// One half of one end of a connection.
 struct Half {
@@ -25,34 +30,100 @@ struct Half {
     side: Side,
 }
 
-struct Reader(Half);
+/// Reads bytes; if there is a witness, it sees each message when its last byte has come.
+struct Reader {
+    half: Half,
+    frames: FrameDecoder,
+}
 
-struct Writer(Half);
+/// Writes bytes; if there is a witness, it sees the messages of each write before its first byte is taken and after
+/// its last one was.
+struct Writer {
+    half: Half,
+    /// Bytes of the write that was shown, and which the network has not taken yet.
+    shown_bytes: usize,
+    shown: Vec<&'static str>,
+}
 
 /// The two halves of an end.
 pub(super) fn byte_stream(network: &Arc<SimNetwork>, time: &TimeHandle, connection: usize, side: Side) -> ByteStream {
     let half = || Half { network: network.clone(), time: time.clone(), connection, side };
-    ByteStream { reader: Box::pin(Reader(half())), writer: Box::pin(Writer(half())) }
+    ByteStream {
+        reader: Box::pin(Reader { half: half(), frames: FrameDecoder::default() }),
+        writer: Box::pin(Writer { half: half(), shown_bytes: 0, shown: Vec::new() }),
+    }
+}
+
+impl Reader {
+    /// Shows what has come; `Pending` if the process died of it.
+    fn show(&mut self, bytes: &[u8]) -> Poll<io::Result<()>> {
+        self.frames.push(bytes);
+        while let Ok(Some(frame)) = self.frames.next_frame() {
+            let act = Act::Receive(message::name(self.half.side.other(), &frame));
+            if self.half.network.witnesses.show(act, Moment::Before) == Fate::Dead {
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl AsyncRead for Reader {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let Half { network, time, connection, side } = &self.0;
-        network.change_at(time, |switch, now, wakes| {
+        let this = self.get_mut();
+        let Half { network, time, connection, side } = &this.half;
+        let before = buffer.filled().len();
+        let read = network.change_at(time, |switch, now, wakes| {
             switch.with(*connection, now, wakes, |open, at| open.read(*side, buffer, context.waker(), at))
-        })
+        });
+        match read {
+            Poll::Ready(Ok(())) if network.witnesses.is_taken() => this.show(&buffer.filled()[before..]),
+            other => other,
+        }
+    }
+}
+
+impl Writer {
+    /// Shows all that was shown as beginning, or now as done; says whether the process lives on.
+    fn show(&self, moment: Moment) -> Fate {
+        for name in &self.shown {
+            if self.half.network.witnesses.show(Act::Send(name), moment) == Fate::Dead {
+                return Fate::Dead;
+            }
+        }
+        Fate::Lives
     }
 }
 
 impl AsyncWrite for Writer {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let Half { network, time, connection, side } = &self.0;
-        network.change_at(time, |switch, now, wakes| {
-            let written =
-                switch.with(*connection, now, wakes, |open, at| open.write(*side, bytes, context.waker(), at));
+        let this = self.get_mut();
+        if this.shown_bytes == 0 && this.half.network.witnesses.is_taken() {
+            this.shown_bytes = bytes.len();
+            this.shown = message::names(this.half.side, bytes);
+            if this.show(Moment::Before) == Fate::Dead {
+                return Poll::Pending;
+            }
+        }
+        let Half { network, time, connection, side } = &this.half;
+        let tampered = network.tampered(*side, bytes);
+        let written = network.change_at(time, |switch, now, wakes| {
+            let written = switch.with(*connection, now, wakes, |open, at| match &tampered {
+                None => open.write(*side, bytes, context.waker(), at),
+                Some(tampered) => open.write_tampered(*side, bytes.len(), tampered, at),
+            });
             switch.answer_with_reset(*connection, *side, now, wakes);
             written
-        })
+        });
+        if let Poll::Ready(Ok(taken)) = written
+            && this.shown_bytes > 0
+        {
+            this.shown_bytes = this.shown_bytes.saturating_sub(taken);
+            if this.shown_bytes == 0 && this.show(Moment::After) == Fate::Dead {
+                return Poll::Pending;
+            }
+        }
+        written
     }
 
     fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -60,7 +131,7 @@ impl AsyncWrite for Writer {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.finish();
+        self.half.finish();
         Poll::Ready(Ok(()))
     }
 }
@@ -83,7 +154,7 @@ impl Drop for Half {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.0.finish();
+        self.half.finish();
     }
 }
 

@@ -6,7 +6,7 @@
 //! refused if nobody listens and hangs if nobody answers. What it leaves out: segments, congestion, keep-alive.
 //!
 //! Modules: `endpoint` (what a process holds) → `switch` (all that exists, and the faults) → `connection` (two ends)
-//! → `pipe` (one direction) → `alarm` (who waits, and for when).
+//! → `pipe` (one direction) → `alarm` (who waits, and for when); `message` (what the bytes mean).
 //!
 //! A process must be reported dead with [`SimNetwork::crash`] *before* its tasks are killed: killing drops its streams,
 //! and a dropped writer of a living process ends its stream in good order.
@@ -14,7 +14,7 @@
 use std::{
     collections::BTreeMap,
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
     task::Waker,
     time::{Duration, Instant},
 };
@@ -28,16 +28,21 @@ mod config;
 mod connection;
 mod endpoint;
 mod link;
+mod message;
 mod pipe;
 mod switch;
+mod tamper;
 
 pub(crate) use alarm::wait_until;
 pub use config::NetworkConfig;
 pub use link::LinkSpeed;
+pub use tamper::{Tamper, Tampering};
 
+use crate::world::witness::{Witness, WitnessStand};
 use connection::Side;
 use endpoint::SimListener;
 use switch::{Answer, Switch};
+use tamper::Tampered;
 
 /// How a node goes down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +66,10 @@ pub enum Direction {
 pub struct SimNetwork {
     switch: Mutex<Switch>,
     names: Mutex<BTreeMap<NodeId, String>>,
-    this: std::sync::Weak<Self>,
+    witnesses: WitnessStand,
+    /// What is to be done to the next message of a node.
+    tampers: Mutex<BTreeMap<NodeId, Tamper>>,
+    this: Weak<Self>,
 }
 
 impl SimNetwork {
@@ -70,6 +78,8 @@ impl SimNetwork {
         Arc::new_cyclic(|this| Self {
             switch: Mutex::new(Switch::new(seed, config)),
             names: Mutex::new(BTreeMap::new()),
+            witnesses: WitnessStand::default(),
+            tampers: Mutex::new(BTreeMap::new()),
             this: this.clone(),
         })
     }
@@ -78,6 +88,11 @@ impl SimNetwork {
     pub fn add_node(&self, id: NodeId, name: &str) {
         self.names.lock().unwrap_or_else(PoisonError::into_inner).insert(id, name.to_owned());
         self.change(|switch, _, _| switch.node(name));
+    }
+
+    /// Shows every message to a witness: when it is handed over, and when it has come.
+    pub fn show_to(&self, witness: Weak<dyn Witness>) {
+        self.witnesses.take(witness);
     }
 
     /// The node dies. To be called before its tasks are killed; from now on they can do nothing on the network.
@@ -123,6 +138,7 @@ impl SimNetwork {
 
     /// Ends every partition, every clog and all slowness.
     pub fn heal_all(&self) {
+        self.end_tampering();
         self.change(|switch, now, wakes| {
             let all: Vec<(usize, usize)> = switch.links().iter().map(|link| (link.from, link.to)).collect();
             for (from, to) in all {
@@ -148,10 +164,32 @@ impl SimNetwork {
         self.change(|switch, now, wakes| switch.reset_connections(now, wakes, |_, _| true))
     }
 
+    /// Tampers with one message that a node sends, the next that is meant. A node has one such fault at a time.
+    pub fn tamper(&self, node: NodeId, tamper: Tamper) {
+        self.tampers.lock().unwrap_or_else(PoisonError::into_inner).insert(node, tamper);
+    }
+
+    /// Leaves the messages of all nodes alone.
+    pub fn end_tampering(&self) {
+        self.tampers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// What goes out instead of a write of the calling node.
+    fn tampered(&self, sender: Side, bytes: &[u8]) -> Option<Tampered> {
+        let mut tampers = self.tampers.lock().unwrap_or_else(PoisonError::into_inner);
+        if tampers.is_empty() {
+            return None;
+        }
+        let node = madsim::plugin::node();
+        let tampered = tampers.get(&node)?.apply(sender, bytes)?;
+        tampers.remove(&node);
+        Some(tampered)
+    }
+
     /// How often, or on how many bytes, each kind of fault had an effect. Kinds without effect are missing.
     ///
     /// `connection_reset` (ends that noticed), `partition_bytes_held`, `clog_bytes_held`, `crash_bytes_lost`,
-    /// `slow_link` (segments), `connect_unanswered` (attempts), `half_open` (ends, each time that a reset was due);
+    /// `slow_link` (segments), `message_lost`, `message_duplicated`, `message_delayed`, `connect_unanswered` (attempts), `half_open` (ends, each time that a reset was due);
     /// and, no fault, `window_full` (writes that had to wait).
     pub fn fault_counts(&self) -> BTreeMap<&'static str, u64> {
         self.switch().counts.snapshot()

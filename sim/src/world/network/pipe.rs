@@ -125,6 +125,11 @@ impl Pipe {
         }
     }
 
+    /// What is sent from now on leaves later, and in the same order.
+    pub(super) fn delay(&mut self, delay: Duration, now: Instant) {
+        self.line_free_at = self.line_free_at.max(now) + delay;
+    }
+
     fn arrival_of(&mut self, bytes: usize, speed: LinkSpeed, now: Instant) -> Instant {
         self.line_free_at = self.line_free_at.max(now) + speed.transmission_time(bytes);
         let arrives_at = (self.line_free_at + self.latency.sample(speed)).max(self.latest_arrival);

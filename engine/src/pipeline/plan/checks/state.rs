@@ -96,17 +96,36 @@ pub(in crate::pipeline::plan) fn check_process(
         }
         (_, false) => None,
     };
-    let schema = match process.function {
-        ProcessFunction::Dedup => schema.clone(),
+    let raw = process.function == ProcessFunction::RawCount;
+    let unknown = [("processed_at", process.processed_at.is_some()), ("every_record", process.every_record)];
+    if let Some((option, _)) = unknown.into_iter().find(|(_, present)| raw && *present) {
+        return Err(Problem::new(place.key(option), format!("the function raw_count has no `{option}`")));
+    }
+    let mut fields = match process.function {
+        ProcessFunction::Dedup => schema.fields.clone(),
         function => {
             let mut fields: Vec<Field> = key.iter().map(|index| schema.fields[*index].clone()).collect();
             fields.push(Field::new("value", FieldType::Int));
             fields.extend(function.has_text().then(|| Field::new("text", FieldType::Text)));
             unique_fields(fields.iter().map(|field| (field.name.as_str(), place.key("key"))))?;
-            Schema::new(fields)
+            fields
         }
     };
-    Ok((PlannedOperation::Process(PlannedProcess { key, value, declared: process.clone() }), schema))
+    let planned = PlannedProcess { key, value, declared: process.clone() };
+    if process.every_record {
+        let of_key = planned.key_of_result();
+        let others = fields.iter_mut().enumerate().filter(|(index, _)| !of_key.contains(index));
+        others.for_each(|(_, field)| field.nullability = Nullability::Nullable);
+    }
+    if let Some(name) = &process.processed_at {
+        let place = place.key("processed_at");
+        if fields.iter().any(|field| field.name == *name) {
+            return Err(Problem::new(place, format!("the results have a field `{name}` already")));
+        }
+        fields.push(Field::new(name, FieldType::Int));
+        unique_fields(fields.iter().map(|field| (field.name.as_str(), place.clone())))?;
+    }
+    Ok((PlannedOperation::Process(planned), Schema::new(fields)))
 }
 
 pub(super) fn check_ttl(ttl: &StateTtl, place: &Place) -> Checked<()> {

@@ -5,7 +5,7 @@
 //! that stands in both journals, under one sequence number: it becomes durable in both or in neither.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Component, Path, PathBuf},
 };
@@ -181,6 +181,19 @@ impl Volume {
         files
     }
 
+    /// All directories, without the root.
+    pub(in crate::world::disk) fn directories(&self, view: View) -> BTreeSet<PathBuf> {
+        let (mut found, mut open) = (BTreeSet::new(), vec![(PathBuf::from("/"), ROOT)]);
+        while let Some((path, inode)) = open.pop() {
+            let Ok(directory) = self.directory(inode) else { continue };
+            let below = directory.names_in(view).iter().filter(|(_, child)| self.is_directory(**child));
+            let below: Vec<(PathBuf, InodeId)> = below.map(|(name, child)| (path.join(name), *child)).collect();
+            found.extend(below.iter().map(|(path, _)| path.clone()));
+            open.extend(below);
+        }
+        found
+    }
+
     /// Forgets inodes that no name, no journal and no handle leads to, once there are many.
     fn sweep(&mut self) {
         if self.inodes.len() >= self.sweep_at {
@@ -193,7 +206,7 @@ impl Volume {
         let held = |inode: &Inode| matches!(inode, Inode::File(file) if file.handles > 0);
         let mut open: Vec<InodeId> =
             self.inodes.iter().filter(|(_, inode)| held(inode)).map(|(id, _)| *id).chain([ROOT]).collect();
-        let mut reached = std::collections::BTreeSet::new();
+        let mut reached = BTreeSet::new();
         while let Some(id) = open.pop() {
             if !reached.insert(id) {
                 continue;

@@ -100,6 +100,12 @@ impl Volume {
         Ok(true)
     }
 
+    /// Removes everything, durably.
+    pub(in crate::world::disk) fn erase(&mut self) {
+        self.empty(ROOT, &mut |_| {});
+        self.sync_directory(ROOT);
+    }
+
     fn empty(&mut self, inode: InodeId, shuffle: &mut dyn FnMut(&mut Vec<String>)) {
         let mut names: Vec<String> = self.directory_mut(inode).names.keys().cloned().collect();
         shuffle(&mut names);

@@ -19,7 +19,7 @@ const CHUNK_PAGES: usize = 256;
 
 /// See the module. A slot that was never written holds the default.
 #[derive(Debug)]
-pub(in crate::state) struct Pages<T> {
+pub(crate) struct Pages<T> {
     chunks: CowSlice<CowSlice<CowSlice<T>>>,
 }
 
@@ -55,7 +55,7 @@ impl<T> Pages<T> {
     }
 
     /// All slots for which there is room, in order.
-    pub(in crate::state) fn iter(&self) -> impl Iterator<Item = &T> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.chunks.get().iter().flat_map(|chunk| chunk.get()).flat_map(|page| page.get())
     }
 
