@@ -7,6 +7,7 @@ use hyper::{
     client::conn::http1,
     header::{CONTENT_TYPE, HOST},
 };
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 use std::{
     fmt::Write as _,
@@ -188,8 +189,10 @@ fn body_of(request: &SavepointRequest, directory: &str) -> Value {
 /// What a server says of an operation that failed, without what is said of every error of its kind.
 fn failure(cause: &Value) -> Error {
     let text = cause["stack-trace"].as_str().unwrap_or_default();
-    let headline = format!("{}: ", ErrorKind::Unavailable.headline());
-    Error::new(ErrorKind::Unavailable, text.strip_prefix(&headline).unwrap_or(text).to_owned())
+    // Flink's servers name no kind.
+    let kind = ErrorKind::deserialize(&cause["kind"]).unwrap_or(ErrorKind::Unavailable);
+    let headline = format!("{}: ", kind.headline());
+    Error::new(kind, text.strip_prefix(&headline).unwrap_or(text).to_owned())
 }
 
 /// A name as a segment of a path.

@@ -83,7 +83,7 @@ impl Operations {
 fn failure_cause(error: &Error) -> Value {
     json!({
         "class": "tidegate.Error",
-        "kind": format!("{:?}", error.kind()),
+        "kind": error.kind(),
         "stack-trace": error.to_string(),
         "serialized-throwable": "",
     })

@@ -350,9 +350,9 @@ impl StorageActor {
         if let Storage::Files(store) = &self.storage
             && place.starts_with(self.file_system.canonical(store.directory()).await)
         {
-            let message = format!("{} is a checkpoint of the job", directory.display());
+            let message = format!("{} lies among the checkpoints of the job", directory.display());
             let error = Error::new(ErrorKind::Configuration, message);
-            return Err(error.with_hint("the job deletes it when newer ones are complete"));
+            return Err(error.with_hint("the job deletes them when newer ones are complete"));
         }
         let mut numbers = Vec::new();
         for (checkpoint_id, at) in &self.elsewhere {

@@ -14,9 +14,9 @@
 //! The files of a database (incremental RocksDB) are not written once more: the database has linked them into a directory of
 //! the snapshot, which nobody changes, and that directory is held for as long as a copy would be. It goes with the process.
 //!
-//! Flink: `TaskExecutorLocalStateStoresManager`, `TaskLocalStateStoreImpl`, `IncrementalLocalKeyedStateHandle`. Below each directory that is configured lies
-//! `tm_<task manager>/jid_<job>/vtx_<vertex>_sti_<subtask>/chk_<checkpoint>/<state file>`, the file under the name that it
-//! has in the checkpoint: that holds the attempt and the operator (FLINK-12296).
+//! Flink: `TaskExecutorLocalStateStoresManager`, `TaskLocalStateStoreImpl`, `IncrementalLocalKeyedStateHandle`. Below each
+//! directory that is configured lies `tm_<task manager>/jid_<job>/vtx_<vertex>_sti_<subtask>/chk_<checkpoint>/<state file>`,
+//! the file under the name that it has in the checkpoint: that holds the attempt and the operator (FLINK-12296).
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -151,7 +151,7 @@ fn a_savepoint_is_disposed_of_once_and_a_checkpoint_of_the_job_under_no_name() {
         for name in ["checkpoints", "link", "detour/../checkpoints"] {
             let job = workspace.text(&format!("{name}/counts"));
             let refused = Process::run(&env, &["savepoint", "--dispose", &job, "-m", &address]).await;
-            assert_refused(&refused, 2, &["is a checkpoint of the job"]);
+            assert_refused(&refused, 2, &["lies among the checkpoints of the job"]);
             assert!(std::fs::exists(&job).unwrap());
         }
     })
