@@ -159,7 +159,8 @@ struct Row {
     written_bytes: u64,
     /// As the directory says.
     new_file_bytes: u64,
-    written_to_changed: f64,
+    /// Nothing if nothing was changed.
+    written_to_changed: Option<f64>,
     seconds: f64,
 }
 
@@ -215,7 +216,7 @@ impl Job {
             state_bytes: statistics.state_bytes(),
             written_bytes,
             new_file_bytes,
-            written_to_changed: written_bytes as f64 / changed_bytes.max(1) as f64,
+            written_to_changed: (changed_bytes > 0).then(|| written_bytes as f64 / changed_bytes as f64),
             seconds,
         })
     }
@@ -267,13 +268,13 @@ async fn run(env: Env, options: &Options, incremental: bool) -> Result<Vec<Row>>
 fn print(row: &Row) {
     let megabytes = |bytes: u64| bytes as f64 / MEGABYTE as f64;
     println!(
-        "{:36} {:>12.2} {:>12.2} {:>12.2} {:>12.2} {:>8.2} {:>8.2}",
+        "{:36} {:>12.2} {:>12.2} {:>12.2} {:>12.2} {:>8} {:>8.2}",
         row.checkpoint,
         megabytes(row.changed_bytes),
         megabytes(row.state_bytes),
         megabytes(row.written_bytes),
         megabytes(row.new_file_bytes),
-        row.written_to_changed,
+        row.written_to_changed.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}")),
         row.seconds
     );
 }

@@ -34,7 +34,8 @@ pub fn run_job((mut config, program): Job, checkpoints: Checkpoints) -> Result<u
         config.checkpoints.storage = CheckpointStorageConfig::FileSystem { directory };
     }
     let summary = run_locally(1, config, program)?;
-    assert_eq!((summary.restarts, summary.checkpoints_aborted), (0, 0), "nothing fails in a benchmark");
+    assert_eq!(summary.restarts, 0, "nothing fails in a benchmark");
+    assert!(summary.checkpoints_aborted <= 1, "at most the last one, if a subtask ends while it is asked for");
     Ok(summary.checkpoints_completed)
 }
 
