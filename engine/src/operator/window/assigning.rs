@@ -154,17 +154,17 @@ where
         let mut further = self.assigner.assign(&record.value, self.assigner_context(&record, &running.live)?);
         let (first, second) = (further.next(), further.next());
         let record = match (&first, &second) {
-            (Some(window), None) => self.add_to_only(record, window, running)?,
+            (Some(window), None) => self.add_to_growing(record, window, running)?,
             _ => Some(record),
         };
         let Some(record) = record else { return Ok(()) };
         self.merge_assigned(Assigned { record, first, second, further, is_empty: false }, running, out)
     }
 
-    /// Adds a record to the only window of its key, if nothing more comes of it than that the window grows: what most
-    /// records of sessions do. Gives it back otherwise.
+    /// Adds a record to a window in flight, if nothing more comes of it than that this one grows: what most records of
+    /// sessions do. Gives it back otherwise.
     #[inline]
-    fn add_to_only(
+    fn add_to_growing(
         &mut self,
         record: StreamRecord<In>,
         of_record: &A::Window,
@@ -173,15 +173,18 @@ where
         let Running { live, in_flight, .. } = running;
         let in_flight = in_flight.as_ref().expect(OPENED);
         let key = self.key_selector.key(&record.value).into_owned();
-        let Some((window, state_window)) = in_flight.only(live, &key)? else { return Ok(Some(record)) };
-        let grown = if window == *of_record { None } else { self.assigner.merge_two(&window, of_record) };
-        let is_all = |grown: &A::Window| self.windowing.only_moves_timers::<In, S::Key, _>(&window, grown, live.now());
-        let Some(grown) = grown.filter(is_all) else { return Ok(Some(record)) };
-        self.windowing.move_timers(&key, &window, &grown, &mut live.timers);
+        let merge_two = |window: &A::Window| self.assigner.merge_two(window, of_record);
+        let Some(growing) = in_flight.growing(live, &key, merge_two)? else { return Ok(Some(record)) };
+        let (window, grown) = (&growing.window, &growing.grown);
+        if window == of_record || !self.windowing.only_moves_timers::<In, S::Key, _>(window, grown, live.now()) {
+            return Ok(Some(record));
+        }
+        self.windowing.move_timers(&key, window, grown, &mut live.timers);
         let contents = self.windowing.contents();
-        self.windowing.function.add(&mut F::table(contents, &mut live.backend), &key, &state_window, record)?;
+        let state_window = &growing.state_window;
+        self.windowing.function.add(&mut F::table(contents, &mut live.backend), &key, state_window, record)?;
         if window != grown {
-            in_flight.replace_only(live, &key, (grown, state_window))?;
+            in_flight.grow(live, &key, growing)?;
         }
         Ok(None)
     }

@@ -372,16 +372,18 @@ fn what_a_fenced_leader_left_under_the_number_of_a_savepoint_is_no_checkpoint_an
 #[test]
 fn of_the_run_before_only_what_lies_among_the_checkpoints_is_kept_for_the_user() {
     in_directory(|directory| async move {
-        let (mut first, _) = directory.take_over(1).await.unwrap();
-        take_checkpoint(&mut first, 1).await.unwrap();
+        let (mut fenced, _) = directory.take_over(1).await.unwrap();
+        take_checkpoint(&mut fenced, 1).await.unwrap();
+        let (mut first, _) = directory.take_over(2).await.unwrap();
+        fenced.prepare(CheckpointId(2)).await.unwrap();
         let savepoint = directory.path.parent().unwrap().join("savepoint");
         prepare_savepoint(&directory.file_system, &savepoint).await.unwrap();
         write_metadata(&directory.file_system, &savepoint, &metadata(2)).await.unwrap();
         first.complete_savepoint(CheckpointId(2), &savepoint).await.unwrap();
         first.end(JobEnd::Finished).await.unwrap();
 
-        let (mut second, mut found) = directory.take_over(2).await.unwrap();
-        assert_eq!(found.retained, ids(&[1, 2]));
+        let (mut second, mut found) = directory.take_over(3).await.unwrap();
+        assert_eq!((&found.retained, &found.abandoned), (&ids(&[1, 2]), &ids(&[2])));
         let from = RestoredFrom {
             checkpoint_id: CheckpointId(2),
             directory: savepoint.display().to_string(),
@@ -389,5 +391,6 @@ fn of_the_run_before_only_what_lies_among_the_checkpoints_is_kept_for_the_user()
         };
         second.begin_run(&mut found, from, 7).await.unwrap();
         assert_eq!((found.retained, found.kept), (ids(&[]), ids(&[1])), "the savepoint is looked for where it is");
+        assert_eq!(found.abandoned, ids(&[2]), "what lies under its number is deleted");
     });
 }

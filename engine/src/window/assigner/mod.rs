@@ -76,8 +76,9 @@ pub trait WindowAssigner<T>: Send + 'static {
         Vec::new()
     }
 
-    /// What [`WindowAssigner::merge_windows`] would make of two windows, if that is one and can be told at once. Spares the
-    /// record path of sessions most of their lists.
+    /// What [`WindowAssigner::merge_windows`] would make of two windows, if that is one. Spares the record path of sessions
+    /// most of their lists. An assigner may keep the default, which tells of no two; one that tells of any must tell of
+    /// all, whichever others there are.
     #[inline]
     fn merge_two(&mut self, one: &Self::Window, other: &Self::Window) -> Option<Self::Window> {
         let _ = (one, other);

@@ -399,6 +399,7 @@ fn the_storm_finds_every_planted_bug_of_windows() {
         "session_merge_uses_overlaps_next_without_sorting",
         "continuous_processing_time_trigger_loses_timer_on_merge",
         "equal_window_orphans_session_state",
+        "growing_session_takes_the_place_of_the_first",
         "session_merge_mapping_not_in_snapshot",
         "count_trigger_state_not_cleared",
         "evicted_elements_come_back",
