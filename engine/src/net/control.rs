@@ -106,6 +106,9 @@ pub struct SubtaskRestore {
     pub operators: BTreeMap<OperatorUid, Parts<StateHandle>>,
     /// What was under way at this subtask ([`InFlightState`](super::InFlightState)), if anything was.
     pub in_flight: Option<StateHandle>,
+    /// What was under way at each subtask around this one's inputs ([`InFlightState`](super::InFlightState)), if there were
+    /// other subtasks than now: it takes its share.
+    pub in_flight_of_others: BTreeMap<SubtaskId, StateHandle>,
     /// Whether the subtask had finished: it only says so again, and takes part in checkpoints with nothing to keep.
     pub finished: bool,
 }

@@ -6,6 +6,7 @@
 use super::{
     channel_digest::ChannelDigest,
     in_flight::{self, ChannelNames},
+    restore::LoadedInFlight,
     subtask::{Subtask, receiver_gone},
 };
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
     error::Result,
     event::{Moment, Step},
     id::CheckpointId,
-    net::InFlightState,
+    state::KeyGroups,
     time::Timestamp,
 };
 
@@ -83,15 +84,20 @@ impl Subtask {
     /// Puts back what was under way, before anything newer is read or sent. Returns what an audit says of it.
     pub(super) async fn restore_in_flight(
         &mut self,
-        state: InFlightState,
+        loaded: LoadedInFlight,
+        key_groups: KeyGroups,
         checkpoint_id: Option<CheckpointId>,
     ) -> Result<String> {
-        let in_flight = in_flight::read(state, &self.program, self.execution.subtask)?;
+        let is_share = matches!(loaded, LoadedInFlight::OfOthers(_));
+        let in_flight = in_flight::read(loaded, &self.program, self.execution.subtask, key_groups)?;
         let mut audit = String::new();
         if self.reporter.audits_channels() {
             self.received = Some(vec![ChannelDigest::default(); self.gate.len()]);
             self.outputs.audit();
             audit = in_flight.describe(&self.channel_names(), self.execution.subtask);
+            if is_share {
+                audit.push_str(" share");
+            }
         }
         if !in_flight.is_empty() {
             self.fact(Moment::Before, Step::RestoreInFlight, checkpoint_id).await?;

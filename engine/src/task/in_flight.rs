@@ -10,15 +10,21 @@
 
 use std::collections::BTreeMap;
 
-use super::{channel_digest::ChannelDigest, input::InputGate, output::Outputs, program::Program};
+use super::{
+    channel_digest::ChannelDigest, input::InputGate, output::Outputs, partitioner::PartitionerContext,
+    program::Program, restore::LoadedInFlight,
+};
 use crate::{
     checkpoint::CheckpointBarrier,
+    codec::DecodeError,
     env::channel::oneshot,
     error::{Error, ErrorKind, Result},
+    graph::{Edge, JobGraph, Overtaking},
     id::{ChannelId, CheckpointId, SubtaskId},
-    net::{ChannelState, InFlightState},
+    net::{ChannelState, InFlightState, WireElement},
     planted,
     record::StreamElement,
+    state::KeyGroups,
 };
 
 /// Elements by the number of their channel, at the inputs or the outputs of a subtask.
@@ -143,12 +149,109 @@ impl InFlight {
 }
 
 /// What a subtask starts with in its channels, decoded.
-pub(super) fn read(state: InFlightState, program: &Program, subtask: SubtaskId) -> Result<InFlight> {
+pub(super) fn read(
+    loaded: LoadedInFlight,
+    program: &Program,
+    subtask: SubtaskId,
+    key_groups: KeyGroups,
+) -> Result<InFlight> {
     let names = ChannelNames::of(program, subtask);
+    let state = match loaded {
+        LoadedInFlight::Own(state) => state,
+        LoadedInFlight::OfOthers(old) => {
+            let inputs = share_of(old, program, subtask, key_groups, &names)?;
+            return Ok(InFlight { inputs, outputs: ByChannel::new() });
+        }
+    };
     let channels = |states: Vec<ChannelState>, names: &[ChannelName]| -> Result<ByChannel> {
         states.into_iter().map(|channel| decode(channel, names, program)).collect()
     };
     Ok(InFlight { inputs: channels(state.inputs, &names.inputs)?, outputs: channels(state.outputs, &names.outputs)? })
+}
+
+/// What a subtask takes over of what was under way to the subtasks of its vertex, when there were more or fewer of them or of
+/// their senders: the records that the edge brings to it now. Channel by channel as they were, what had arrived and then
+/// what had not been sent, so records of one channel keep their order; all of it comes before anything newer.
+///
+/// All subtasks deal out the same records in the same order and begin alike, so each record goes to one of them. Watermarks and
+/// statuses are left out: the new senders say their own (Flink keeps a channel apart for each old sender and receiver, and
+/// filters records by their key group; `RescalingStreamTaskNetworkInput`, `RecordFilter`).
+fn share_of(
+    mut old: BTreeMap<SubtaskId, InFlightState>,
+    program: &Program,
+    subtask: SubtaskId,
+    key_groups: KeyGroups,
+    names: &ChannelNames,
+) -> Result<ByChannel> {
+    let graph = &program.graph;
+    let receivers = graph.vertex(subtask.vertex).parallelism;
+    let mut share = ByChannel::new();
+    for (place, edge) in graph.inputs(subtask.vertex).enumerate() {
+        let place_of_output = graph.outputs(edge.from).position(|out| out.id == edge.id).expect("an edge has two ends");
+        let mut channels: BTreeMap<(u32, u32), Vec<WireElement>> = BTreeMap::new();
+        // First what had arrived.
+        let mut ends = [End::Input, End::Output];
+        if planted!("in_flight_outputs_before_inputs_when_rescaled") {
+            ends.reverse();
+        }
+        for end in ends {
+            let (vertex, place) = match end {
+                End::Input => (edge.to, place),
+                End::Output => (edge.from, place_of_output),
+            };
+            for (at, state) in old.iter_mut().filter(|(at, _)| at.vertex == vertex) {
+                let states = match end {
+                    End::Input if planted!("in_flight_inputs_lost_when_rescaled") => continue,
+                    End::Input => &mut state.inputs,
+                    End::Output => &mut state.outputs,
+                };
+                for channel in states.iter_mut().filter(|channel| channel.edge as usize == place) {
+                    let name = match end {
+                        End::Input => (channel.peer, at.index),
+                        End::Output => (at.index, channel.peer),
+                    };
+                    channels.entry(name).or_default().append(&mut channel.elements);
+                }
+            }
+        }
+        if !channels.is_empty() && edge.overtaking == Overtaking::Forbidden {
+            return Err(undealable(graph, edge));
+        }
+        let code = &program.edges[edge.id.0 as usize];
+        let context = PartitionerContext { channels: receivers as usize, key_groups, entropy: &|| 0 };
+        let (mut partitioner, mut dealt) = ((code.partitioner)(context), Vec::new());
+        let senders = graph.vertex(edge.from).parallelism;
+        for ((from, _), elements) in channels {
+            let new_sender =
+                names.inputs.iter().position(|name| name.id.edge == edge.id && name.peer == from % senders);
+            let channel = new_sender.ok_or_else(|| undealable(graph, edge))?;
+            for element in elements {
+                let StreamElement::Batch(batch) = element.decode(code.decoder).map_err(undecodable)? else { continue };
+                partitioner.partition(batch, &mut dealt);
+                let own = dealt.drain(..).filter(|(receiver, _)| *receiver == subtask.index as usize);
+                share.entry(channel).or_default().extend(own.map(|(_, batch)| StreamElement::Batch(batch)));
+            }
+        }
+    }
+    share.retain(|_, elements| !elements.is_empty());
+    Ok(share)
+}
+
+/// An end of a channel.
+#[derive(Clone, Copy)]
+enum End {
+    Input,
+    Output,
+}
+
+fn undealable(graph: &JobGraph, edge: &Edge) -> Error {
+    let [from, to] = [edge.from, edge.to].map(|vertex| &graph.vertex(vertex).name);
+    let message = format!(
+        "the checkpoint holds data under way from {from} to {to}, which cannot be dealt to other subtasks than it was sent to"
+    );
+    Error::new(ErrorKind::Configuration, message).with_hint(
+        "run the pipeline with the parallelism that it had, or start from an aligned checkpoint or a savepoint",
+    )
 }
 
 impl InFlight {
@@ -182,8 +285,12 @@ fn decode(state: ChannelState, names: &[ChannelName], program: &Program) -> Resu
     };
     let decoder = program.edges[names[number].id.edge.0 as usize].decoder;
     let decoded = elements.into_iter().map(|element| element.decode(decoder)).collect::<Result<_, _>>();
-    let elements = decoded.map_err(|error| {
-        Error::new(ErrorKind::CorruptState, "the in-flight data of a checkpoint cannot be decoded").with_source(error)
-    })?;
-    Ok((number, elements))
+    Ok((number, decoded.map_err(undecodable)?))
 }
+
+fn undecodable(error: DecodeError) -> Error {
+    Error::new(ErrorKind::CorruptState, "the in-flight data of a checkpoint cannot be decoded").with_source(error)
+}
+
+#[cfg(test)]
+mod tests;

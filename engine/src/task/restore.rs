@@ -13,7 +13,7 @@ use crate::{
     config::StateBackend,
     env::Env,
     error::{Error, ErrorKind, Result},
-    id::{CheckpointId, OperatorUid},
+    id::{CheckpointId, OperatorUid, SubtaskId},
     net::{DatabaseHandle, InFlightState, StateHandle, SubtaskRestore},
     operator::OperatorSnapshot,
     planted,
@@ -30,9 +30,23 @@ pub(super) struct Loaded {
     /// Which shared files the job's checkpoint refers to.
     pub kept_files: KeptFiles,
     /// What was under way.
-    pub in_flight: InFlightState,
+    pub in_flight: LoadedInFlight,
     /// Where it was read.
     pub origins: Origins,
+}
+
+/// What was under way in the channels of a subtask, or of others in its place.
+pub(super) enum LoadedInFlight {
+    /// In its own.
+    Own(InFlightState),
+    /// In those of the subtasks around its inputs that there were.
+    OfOthers(BTreeMap<SubtaskId, InFlightState>),
+}
+
+impl Default for LoadedInFlight {
+    fn default() -> Self {
+        Self::Own(InFlightState::default())
+    }
 }
 
 /// Who restores.
@@ -127,13 +141,17 @@ pub(super) async fn load(
         // The user may delete the checkpoint as soon as there is another one.
         kept_files.clear();
     }
-    let in_flight = match restore.in_flight {
-        Some(handle) => {
-            let what = "the in-flight data of this subtask";
-            let bytes = files.read_bytes(what, Writer::Itself, handle).await?;
-            codec::decode(&bytes).map_err(|error| undecodable(what, error))?
+    let in_flight = if restore.in_flight_of_others.is_empty() {
+        LoadedInFlight::Own(match restore.in_flight {
+            Some(handle) => files.read_in_flight(Writer::Itself, handle).await?,
+            None => InFlightState::default(),
+        })
+    } else {
+        let mut of_others = BTreeMap::new();
+        for (old, handle) in restore.in_flight_of_others {
+            of_others.insert(old, files.read_in_flight(Writer::Another, handle).await?);
         }
-        None => InFlightState::default(),
+        LoadedInFlight::OfOthers(of_others)
     };
     Ok(Loaded { snapshots, kept_files, in_flight, origins: files.origins })
 }
@@ -164,6 +182,12 @@ impl StateFiles<'_> {
         let what = format!("the state of operator {uid}");
         let bytes = self.read_bytes(&what, writer, handle).await?;
         codec::decode(&bytes).map_err(|error| undecodable(&what, error))
+    }
+
+    async fn read_in_flight(&mut self, writer: Writer, handle: StateHandle) -> Result<InFlightState> {
+        let what = "the in-flight data of a subtask";
+        let bytes = self.read_bytes(what, writer, handle).await?;
+        codec::decode(&bytes).map_err(|error| undecodable(what, error))
     }
 
     /// What a handle that is not incremental refers to.

@@ -8,7 +8,9 @@
 //! 1. for each channel, in each completed checkpoint: taken by the receiver, then kept at its input, then kept at the
 //!    sender's output, is what the receiver was given back at its restore, then sent by the sender. Without data under way
 //!    it says that nothing is between the two ends of an aligned checkpoint;
-//! 2. for each subtask, in each attempt: what it puts back is what the checkpoint that it starts from keeps of it.
+//! 2. for each subtask, in each attempt: what it puts back is what the checkpoint that it starts from keeps of it. With another
+//!    parallelism records are dealt out anew, and no digest tells of them: whether each came to one subtask, and in its order, is
+//!    seen in state (I5) and results (I1, I2, I11).
 //!
 //! Judged of exactly-once checkpoints: otherwise records behind a barrier are part of it, too. Source: Flink's
 //! `UnalignedCheckpointITCase`, FLINK-18139, FLINK-20654; consistent cuts (Chandy and Lamport 1985).
@@ -33,17 +35,24 @@ use crate::{
 struct Ends {
     inputs: BTreeMap<String, ChannelDigest>,
     outputs: BTreeMap<String, ChannelDigest>,
+    /// They are a share of what other subtasks kept: the parallelism was another one.
+    is_share: bool,
 }
 
 /// By the name of the subtask.
 type BySubtask = BTreeMap<String, Ends>;
 
-/// Reads the detail of a fact: the subtask, then for each end of a channel `in` or `out`, its name and its digest.
+/// Reads the detail of a fact: the subtask, then for each end of a channel `in` or `out`, its name and its digest; last,
+/// `share` if it is one.
 fn read(detail: &str) -> Result<(String, Ends), String> {
     let mut words = detail.split_whitespace();
     let subtask = words.next().ok_or("nothing is said")?.to_owned();
     let mut ends = Ends::default();
     while let Some(end) = words.next() {
+        if end == "share" {
+            ends.is_share = true;
+            continue;
+        }
         let named = words.next().and_then(|named| named.split_once('='));
         let (channel, digest) = named.ok_or_else(|| format!("{detail:?} ends early"))?;
         let ends = match end {
@@ -128,7 +137,7 @@ pub(super) fn judge(history: &History, model: &Model) -> Vec<Violation> {
         };
         for (subtask, put_back) in by_subtask {
             let kept = kept(subtask).unwrap_or_default();
-            if kept != *put_back {
+            if kept != *put_back && !put_back.is_share {
                 evidence.push(format!("- {subtask} in attempt {attempt}: {}", shown(&kept)));
                 evidence.push(format!("+ {subtask} in attempt {attempt}: {}", shown(put_back)));
             }

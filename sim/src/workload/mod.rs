@@ -401,10 +401,6 @@ impl Workload {
         if let Some(aligned_timeout_ms) = fixed.aligned_timeout_ms {
             workload.unaligned = Some(Unaligned { aligned_timeout_ms });
         }
-        if parallelism == Parallelism::Changing {
-            // Data under way does not go to other subtasks yet.
-            workload.unaligned = None;
-        }
         if shape == Shape::Generated {
             let bounds = generated::Bounds {
                 records: workload.records,

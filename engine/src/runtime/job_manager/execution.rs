@@ -307,7 +307,8 @@ impl JobManager {
     }
 
     fn restore_of(&self, subtask: SubtaskId) -> SubtaskRestore {
-        self.restore.as_ref().map(|restore| restore.of_subtask(subtask)).unwrap_or_default()
+        let graph = &self.setup.program.graph;
+        self.restore.as_ref().map(|restore| restore.of_subtask(graph, subtask)).unwrap_or_default()
     }
 
     fn send_to_hosts(&self, attempt: Attempt, message: &ToTaskManager) {

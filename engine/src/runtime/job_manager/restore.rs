@@ -16,7 +16,7 @@ use crate::{
     codec,
     error::{Error, ErrorKind, Result},
     graph::JobGraph,
-    id::{OperatorUid, SubtaskId},
+    id::{OperatorUid, SubtaskId, VertexId},
     net::{StateHandle, SubtaskRestore},
     state::OperatorSnapshot,
     storage::CheckpointMetadata,
@@ -31,6 +31,7 @@ pub(super) struct Restore {
     assignment: Arc<Assignment<StateHandle>>,
     /// The subtasks that had finished.
     finished: Arc<BTreeSet<SubtaskId>>,
+    in_flight: InFlight,
 }
 
 impl Restore {
@@ -54,42 +55,68 @@ impl Restore {
             let message = format!("the job cannot start from checkpoint {}: {misfit}", metadata.checkpoint_id);
             Error::new(ErrorKind::Configuration, message).with_hint(hint)
         })?;
-        check_in_flight(&metadata, graph)?;
+        let in_flight = InFlight::of(&metadata, graph)?;
         let finished = Arc::new(finished(graph, &snapshot));
         let assignment = Arc::new(snapshot.assign(graph));
-        Ok(Self { metadata: Arc::new(metadata), directory, ownership, assignment, finished })
+        Ok(Self { metadata: Arc::new(metadata), directory, ownership, assignment, finished, in_flight })
     }
 
     /// What a subtask starts from.
-    pub fn of_subtask(&self, subtask: SubtaskId) -> SubtaskRestore {
+    pub fn of_subtask(&self, graph: &JobGraph, subtask: SubtaskId) -> SubtaskRestore {
+        let (mut in_flight, mut in_flight_of_others) = (None, BTreeMap::new());
+        match self.in_flight {
+            InFlight::AtItsPlaces => in_flight = self.metadata.in_flight.get(&subtask).cloned(),
+            InFlight::Shared => {
+                let around: BTreeSet<VertexId> =
+                    graph.inputs(subtask.vertex).flat_map(|edge| [edge.from, edge.to]).collect();
+                let all = self.metadata.in_flight.iter().filter(|(old, _)| around.contains(&old.vertex));
+                in_flight_of_others.extend(all.map(|(old, handle)| (*old, handle.clone())));
+            }
+        }
         SubtaskRestore {
             checkpoint_id: Some(self.metadata.checkpoint_id),
             directory: self.directory.to_string_lossy().into_owned(),
             ownership: self.ownership,
             operators: self.assignment.get(&subtask).cloned().unwrap_or_default(),
-            in_flight: self.metadata.in_flight.get(&subtask).cloned(),
+            in_flight,
+            in_flight_of_others,
             finished: self.finished.contains(&subtask),
         }
     }
 }
 
-/// Data that was under way goes back to where it was, so all subtasks must be there as they were.
-fn check_in_flight(metadata: &CheckpointMetadata, graph: &JobGraph) -> Result<()> {
-    let wanted: BTreeSet<SubtaskId> = graph.subtasks().collect();
-    let has = |(subtask, operators): (&SubtaskId, &BTreeMap<OperatorUid, StateHandle>)| {
-        wanted.contains(subtask) && operators.keys().all(|uid| graph.vertex(subtask.vertex).operators.contains(uid))
-    };
-    let is_the_same = metadata.subtasks.len() == wanted.len() && metadata.subtasks.iter().all(has);
-    if metadata.in_flight.is_empty() || is_the_same {
-        return Ok(());
+/// Who puts back what was under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum InFlight {
+    /// The subtasks at which it was.
+    AtItsPlaces,
+    /// Their receivers, each its share: the parallelism is another one.
+    Shared,
+}
+
+impl InFlight {
+    /// It goes through the same edges, so all stages must be there as they were.
+    fn of(metadata: &CheckpointMetadata, graph: &JobGraph) -> Result<Self> {
+        if metadata.in_flight.is_empty() {
+            return Ok(Self::AtItsPlaces);
+        }
+        let vertices: BTreeSet<VertexId> = metadata.subtasks.keys().map(|subtask| subtask.vertex).collect();
+        let is_there = |(subtask, operators): (&SubtaskId, &BTreeMap<OperatorUid, StateHandle>)| {
+            let vertex = graph.vertices.iter().find(|vertex| vertex.id == subtask.vertex);
+            vertex.is_some_and(|vertex| operators.keys().all(|uid| vertex.operators.contains(uid)))
+        };
+        if vertices.len() != graph.vertices.len() || !metadata.subtasks.iter().all(is_there) {
+            let message = format!(
+                "checkpoint {} is unaligned: it holds data that was under way between its stages, and the job has other ones",
+                metadata.checkpoint_id
+            );
+            return Err(Error::new(ErrorKind::Configuration, message).with_hint(
+                "run the pipeline with the stages that it had, or start from an aligned checkpoint or a savepoint",
+            ));
+        }
+        let is_the_same = metadata.subtasks.keys().copied().eq(graph.subtasks().collect::<BTreeSet<_>>());
+        Ok(if is_the_same { Self::AtItsPlaces } else { Self::Shared })
     }
-    let message = format!(
-        "checkpoint {} is unaligned: it holds data that was under way between its subtasks, and the job has other ones",
-        metadata.checkpoint_id
-    );
-    Err(Error::new(ErrorKind::Configuration, message).with_hint(
-        "run the pipeline with the parallelism and the stages that it had, or start from an aligned checkpoint or a savepoint",
-    ))
 }
 
 /// A checkpoint by operator, wherever they were chained.

@@ -32,11 +32,12 @@ impl Subtask {
         let subtask = self.execution.subtask;
         let parallelism = self.program.graph.vertex(subtask.vertex).parallelism;
         let max_parallelism = self.max_parallelism;
+        let key_groups = KeyGroups::new(max_parallelism).map_err(|error| {
+            Error::new(ErrorKind::CorruptState, "cannot restore with these key groups").with_source(error)
+        })?;
         let restoring = Restoring {
             instance: ParallelInstance { index: subtask.index, parallelism },
-            key_groups: KeyGroups::new(max_parallelism).map_err(|error| {
-                Error::new(ErrorKind::CorruptState, "cannot restore with these key groups").with_source(error)
-            })?,
+            key_groups,
             local_state: self.copies_of(&restore),
         };
         let ownership = restore.ownership;
@@ -102,7 +103,7 @@ impl Subtask {
             };
             source.open(&context, source_restored).await?;
         }
-        let audit = self.restore_in_flight(in_flight, checkpoint_id).await?;
+        let audit = self.restore_in_flight(in_flight, key_groups, checkpoint_id).await?;
         self.reporter.state(Moment::After, Step::Restore, checkpoint_id, &audit).await.map_err(injected)?;
         self.report(TaskReport::Running(self.execution)).await
     }
