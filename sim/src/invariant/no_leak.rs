@@ -31,7 +31,24 @@ pub(super) fn judge(history: &History, model: &Model) -> Vec<Violation> {
         let copies = history.copies_left.iter().map(|copy| format!("+ {copy}")).collect();
         violations.extend(violation("copies of state are left on the disks of task managers", copies));
     }
+    if history.end == RunEnd::Cancelled && !history.disturbed {
+        // Nobody comes after a cancelled job and sweeps; what was pre-committed may belong to a checkpoint.
+        violations.extend(violation("open transactions are left by a cancelled job", left_open(history)));
+        violations.extend(violation("checkpoints are left that nobody needs", checkpoints(history, model)));
+    }
     violations
+}
+
+/// Staged files of transactions that were open to the end.
+fn left_open(history: &History) -> Vec<String> {
+    let pre_committed: BTreeSet<&str> = history
+        .facts
+        .iter()
+        .filter(|fact| fact.step == Step::PreCommit && fact.moment == Moment::Before)
+        .map(|fact| fact.detail.as_str())
+        .collect();
+    let left = history.staged_left.values().flatten().filter(|name| !pre_committed.contains(name.as_str()));
+    left.map(|name| format!("+ {name}")).collect()
 }
 
 fn violation(what: &str, evidence: Vec<String>) -> Option<Violation> {
