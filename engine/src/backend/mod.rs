@@ -323,7 +323,13 @@ impl<K: Key> KeyedStateBackend<K> {
         let mut take = |name| on!(mut self, backend => backend.take_restored(name));
         let (event, processing) = (take(TimerService::<K, N>::EVENT), take(TimerService::<K, N>::PROCESSING));
         let watermark = if planted!("watermark_lost_at_restore") { Timestamp::MIN } else { self.restored_watermark };
-        TimerService::restore(key_groups, watermark, event, processing).map_err(|error| self.in_operator(error.into()))
+        let mut timers = TimerService::restore(key_groups, watermark, event, processing)
+            .map_err(|error| self.in_operator(error.into()))?;
+        let overdue = timers.processing_time_deadline().is_some_and(|first| first <= self.processing_time);
+        if overdue && planted!("overdue_processing_timers_dropped_at_restore") {
+            while timers.pop_due_processing_time(self.processing_time).is_some() {}
+        }
+        Ok(timers)
     }
 
     /// The table of a state of values.

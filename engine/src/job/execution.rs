@@ -466,6 +466,10 @@ impl ExecutionGraph {
                 self.fail(now, random_unit, vec![index], &lost, &reason, actions);
             }
         }
+        let awaits_it = |region: &Region| matches!(&region.state, State::Cancelling { missing, .. } if missing.contains(task_manager));
+        if self.regions.iter().any(awaits_it) && planted!("lost_task_manager_awaited_for_its_cancellation") {
+            return;
+        }
         self.cancelled(now, task_manager, |_| true, actions);
     }
 

@@ -89,7 +89,8 @@ pub fn encode_frames(kind: FrameKind, message: &[u8], payload_bytes_max: usize) 
     let mut bytes = Vec::with_capacity(frames * HEADER_BYTES + message.len());
     for number in 1..=frames {
         let payload = &message[(number - 1) * most..message.len().min(number * most)];
-        let tag = [VERSION, kind_code(kind) | if number < frames { MORE_FOLLOWS } else { 0 }];
+        let more_follows = number < frames || payload.len() == most && planted!("full_last_buffer_waits_for_more");
+        let tag = [VERSION, kind_code(kind) | if more_follows { MORE_FOLLOWS } else { 0 }];
         bytes.extend_from_slice(&(payload.len() as u32).to_le_bytes());
         bytes.extend_from_slice(&checksum(tag, payload).to_le_bytes());
         bytes.extend_from_slice(&tag);

@@ -194,6 +194,9 @@ impl FunctionState {
         let range = key_groups.range(setup.instance);
         let OperatorSnapshot { lists, raw, mut raw_keyed, .. } = restored.unwrap_or_default();
         raw_keyed.retain(|key_group, _| range.contains(*key_group));
+        if raw_keyed.contains_key(&range.end) && planted!("raw_keyed_state_of_the_last_key_group_lost") {
+            raw_keyed.remove(&range.end);
+        }
         let mut state = Self {
             lists: OperatorStateStore::new(setup.operator, setup.instance.index, lists),
             raw,

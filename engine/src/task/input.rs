@@ -174,7 +174,9 @@ impl InputGate {
             if planted!("in_flight_of_the_first_channel_only") && Some(channel) != channels.first() {
                 continue;
             }
-            let lying = self.channels[*channel].in_front_of(checkpoint_id);
+            let again = self.channels[*channel].restored;
+            let left_out = if again > 0 && planted!("restored_in_flight_not_recorded_again") { again } else { 0 };
+            let lying = self.channels[*channel].in_front_of(checkpoint_id).skip(left_out);
             let kept: Vec<StreamElement> = lying.filter(|element| element.is_in_flight_state()).cloned().collect();
             if !kept.is_empty() {
                 elements.insert(*channel, kept);

@@ -169,6 +169,9 @@ impl<S: TwoPhaseCommitSink> TwoPhaseCommit<S> {
             let committed = self.commit(Step::Commit, pre_committed_for, &transaction).await;
             first_error = first_error.and(committed);
         }
+        if first_error.is_err() && planted!("failed_commit_forgotten") {
+            return Ok(());
+        }
         first_error
     }
 }

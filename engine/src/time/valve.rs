@@ -69,7 +69,8 @@ impl StatusWatermarkValve {
             return;
         }
         channel.watermark = watermark;
-        if watermark >= last_output {
+        let stays = channel.standing == Standing::Unaligned && planted!("revived_channel_never_counts_again");
+        if watermark >= last_output && !stays {
             channel.standing = Standing::Aligned;
         }
         self.emit_least(out);

@@ -304,7 +304,9 @@ impl CheckpointCoordinator {
         assert!(plan.to_trigger.iter().all(|task| plan.tasks.contains(task)), "who is triggered takes part");
         self.running.clone_from(&plan.tasks);
         self.plan = Some(plan);
-        self.periodic.start(now);
+        if self.next_id == self.first_id || !planted!("no_periodic_checkpoints_after_a_restart") {
+            self.periodic.start(now);
+        }
     }
 
     fn tasks_finished(
@@ -345,7 +347,9 @@ impl CheckpointCoordinator {
         pending.phase = Phase::Collecting;
         // A savepoint is the user's, who may restore it into another job: nothing is under way in it.
         let alignment = match self.alignment {
-            Alignment::Unaligned | Alignment::AlignedWithTimeout(_) if pending.kind.is_savepoint() => {
+            Alignment::Unaligned | Alignment::AlignedWithTimeout(_)
+                if pending.kind.is_savepoint() && !planted!("savepoint_taken_unaligned") =>
+            {
                 Alignment::Aligned
             }
             alignment => alignment,

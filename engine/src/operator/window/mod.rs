@@ -161,7 +161,9 @@ where
         )?;
         if is_over {
             set.retire(window);
-            in_flight.store(live, key, set)?;
+            if !planted!("retired_session_stays_in_the_merging_set") {
+                in_flight.store(live, key, set)?;
+            }
         }
         Ok(())
     }

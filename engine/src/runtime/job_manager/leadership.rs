@@ -220,6 +220,7 @@ fn retained(found: &Takeover, elsewhere: &BTreeMap<CheckpointId, PathBuf>) -> Ve
     let restored = restored.map(|from| CompletedCheckpoint {
         checkpoint_id: from.checkpoint_id,
         kind: match from.claim_mode {
+            ClaimMode::Claim if planted!("claimed_checkpoint_never_deleted") => CompletedKind::Unclaimed,
             ClaimMode::Claim => CompletedKind::Checkpoint,
             ClaimMode::NoClaim | ClaimMode::Legacy if planted!("unclaimed_checkpoint_deleted") => {
                 CompletedKind::Checkpoint
@@ -227,7 +228,10 @@ fn retained(found: &Takeover, elsewhere: &BTreeMap<CheckpointId, PathBuf>) -> Ve
             ClaimMode::NoClaim | ClaimMode::Legacy => CompletedKind::Unclaimed,
         },
     });
-    let own = found.retained.iter().map(|checkpoint_id| {
+    let is_known = |checkpoint_id: &&CheckpointId| {
+        Some(**checkpoint_id) == found.latest_completed || !planted!("checkpoints_found_at_takeover_never_deleted")
+    };
+    let own = found.retained.iter().filter(is_known).map(|checkpoint_id| {
         let is_savepoint = found.savepoint.is_some() && Some(*checkpoint_id) == found.latest_completed;
         let kind = if is_savepoint { CompletedKind::StopWithSavepoint } else { CompletedKind::Checkpoint };
         CompletedCheckpoint { checkpoint_id: *checkpoint_id, kind }

@@ -72,7 +72,10 @@ impl<W: Window> NextFire<W> {
 
     /// The earliest of the merged windows' firings counts.
     fn merge<K: Key>(&self, sources: &[W], context: &mut TriggerContext<'_, K, W>) -> Result<()> {
-        if let Some(next) = context.merge_values(self.state(), sources, Timestamp::min)? {
+        let is_late = self.domain == TimeDomain::EventTime
+            && planted!("continuous_trigger_fires_at_the_later_time_after_a_merge");
+        let first = if is_late { Timestamp::max } else { Timestamp::min };
+        if let Some(next) = context.merge_values(self.state(), sources, first)? {
             if self.domain == TimeDomain::ProcessingTime
                 && planted!("continuous_processing_time_trigger_loses_timer_on_merge")
             {
