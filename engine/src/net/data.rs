@@ -70,7 +70,7 @@ pub enum DataMessage {
         /// The attempt of the job.
         attempt: Attempt,
     },
-    /// Sender to receiver: the next element of a channel. Costs one credit.
+    /// Sender to receiver: the next element of a channel. Costs one credit, except a barrier that overtakes.
     Element {
         /// Which channel.
         channel: ChannelId,
@@ -83,5 +83,10 @@ pub enum DataMessage {
         channel: ChannelId,
         /// How many.
         credit: u32,
+    },
+    /// Receiver to sender: it has taken a barrier that overtook.
+    OverdraftRepaid {
+        /// Which channel.
+        channel: ChannelId,
     },
 }

@@ -70,7 +70,9 @@ pub(super) async fn serve(env: Env, stream: ByteStream, running: BTreeMap<Attemp
     }
     let attempt = match reader.next::<DataMessage>().await {
         Ok(DataMessage::Hello { attempt }) => attempt,
-        Ok(DataMessage::Element { .. } | DataMessage::Credit { .. }) | Err(_) => return,
+        Ok(DataMessage::Element { .. } | DataMessage::Credit { .. } | DataMessage::OverdraftRepaid { .. }) | Err(_) => {
+            return;
+        }
     };
     let Some(channels) = running.get(&attempt) else { return };
     let (credits, queue) = mpsc::channel(channels.limits.queue);
@@ -185,17 +187,22 @@ async fn run_sender(
     drop(connection);
     let mut reader = MessageReader::new(stream.reader, FrameKind::Data);
     loop {
-        match reader.next::<DataMessage>().await {
-            Ok(DataMessage::Credit { channel, credit }) => {
-                let Some(sender) = senders.get(&channel) else { return format!("no channel {channel} here") };
-                match sender.mailbox.post(TaskEvent::Credit { output: sender.output, credit }) {
-                    // Credit for the last elements of a subtask that has finished is of no use to anybody.
-                    Ok(()) | Err(PostError::Ended) => {}
-                    Err(refused @ PostError::Full) => return refused.to_string(),
-                }
-            }
+        let (channel, credit) = match reader.next::<DataMessage>().await {
+            Ok(DataMessage::Credit { channel, credit }) => (channel, Some(credit)),
+            Ok(DataMessage::OverdraftRepaid { channel }) => (channel, None),
             Ok(other) => return format!("unexpected message {other:?}"),
             Err(reason) => return reason,
+        };
+        let Some(sender) = senders.get(&channel) else { return format!("no channel {channel} here") };
+        let output = sender.output;
+        let event = match credit {
+            Some(credit) => TaskEvent::Credit { output, credit },
+            None => TaskEvent::OverdraftRepaid { output },
+        };
+        match sender.mailbox.post(event) {
+            // Credit for the last elements of a subtask that has finished is of no use to anybody.
+            Ok(()) | Err(PostError::Ended) => {}
+            Err(refused @ PostError::Full) => return refused.to_string(),
         }
     }
 }

@@ -23,7 +23,7 @@ pub struct InputGate {
     /// Channels in the order in which their elements came; a blocked channel's turns wait with the channel.
     turns: VecDeque<usize>,
     /// Barriers that come out before everything else.
-    overtaking: VecDeque<(usize, CheckpointBarrier)>,
+    overtaking: VecDeque<(usize, CheckpointBarrier, CameOn)>,
     /// The checkpoint of which something is recorded.
     recorded: Option<Recorded>,
 }
@@ -38,6 +38,15 @@ struct Channel {
     turns_missed: usize,
     /// A barrier that overtook, and how many elements there are that lay in front of it.
     cut: Option<(CheckpointId, usize)>,
+}
+
+/// On what a barrier came that overtakes.
+#[derive(Debug, Clone, Copy)]
+enum CameOn {
+    /// On the credit of its channel, in its turn: it became impatient here.
+    Credit,
+    /// On the overdraft: it overtook what its sender had queued, if anything.
+    Overdraft,
 }
 
 #[derive(Debug)]
@@ -99,7 +108,7 @@ impl InputGate {
             match barrier.alignment {
                 Alignment::Unaligned => {
                     state.cut = Some((barrier.checkpoint_id, state.elements.len()));
-                    self.overtaking.push_back((channel, barrier.clone()));
+                    self.overtaking.push_back((channel, barrier.clone(), CameOn::Overdraft));
                     return Arrival::Overtakes;
                 }
                 Alignment::AlignedWithTimeout(_) => arrival = Arrival::Announced(barrier.clone()),
@@ -117,13 +126,17 @@ impl InputGate {
         arrival
     }
 
-    /// The next barrier that overtakes; its sender gets the credit back.
+    /// The next barrier that overtakes; its sender gets back what it came on.
     pub fn pop_overtaking(&mut self) -> Option<(usize, CheckpointBarrier)> {
-        let (channel, barrier) = self.overtaking.pop_front()?;
+        let (channel, barrier, came_on) = self.overtaking.pop_front()?;
         if planted!("no_credit_for_a_barrier_that_overtook") {
             return Some((channel, barrier));
         }
-        give_credit_back(self.channels[channel].credit_return.as_ref());
+        let credit_return = self.channels[channel].credit_return.as_ref();
+        match came_on {
+            CameOn::Credit => give_credit_back(credit_return),
+            CameOn::Overdraft => repay_overdraft(credit_return),
+        }
         Some((channel, barrier))
     }
 
@@ -154,7 +167,7 @@ impl InputGate {
         let is_it = |element: &StreamElement| matches!(element, StreamElement::Barrier(barrier) if barrier.checkpoint_id == checkpoint_id);
         let Some(position) = state.elements.iter().position(is_it) else { return };
         let Some(StreamElement::Barrier(barrier)) = state.elements.remove(position) else { return };
-        self.overtaking.push_back((channel, barrier.with(Alignment::Unaligned)));
+        self.overtaking.push_back((channel, barrier.with(Alignment::Unaligned), CameOn::Credit));
         state.cut = Some((checkpoint_id, position));
         // Its turn goes with it: of those of its channel the one with its number.
         match position.checked_sub(state.turns_missed) {
@@ -242,6 +255,18 @@ fn give_credit_back(credit_return: Option<&CreditReturn>) {
         }
         Some(CreditReturn::Remote { connection, channel }) => {
             let _ = connection.try_send(DataMessage::Credit { channel: *channel, credit: 1 });
+        }
+        None => {}
+    }
+}
+
+fn repay_overdraft(credit_return: Option<&CreditReturn>) {
+    match credit_return {
+        Some(CreditReturn::Local { mailbox, output }) => {
+            let _ = mailbox.post(TaskEvent::OverdraftRepaid { output: *output });
+        }
+        Some(CreditReturn::Remote { connection, channel }) => {
+            let _ = connection.try_send(DataMessage::OverdraftRepaid { channel: *channel });
         }
         None => {}
     }

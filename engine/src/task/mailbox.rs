@@ -44,6 +44,11 @@ pub enum TaskEvent {
         /// How many more elements.
         credit: u32,
     },
+    /// The receiver of an output channel has taken a barrier that overtook.
+    OverdraftRepaid {
+        /// Index of the channel among the outputs.
+        output: usize,
+    },
     /// A connection that the subtask needs is gone.
     ConnectionLost {
         /// What is known about it.

@@ -1,7 +1,7 @@
 //! The outputs of a subtask: per channel a queue and the credit that the receiver gave.
 //!
-//! A barrier that overtakes goes to the front of the queue and may leave on credit that is not there yet
-//! ([`OVERDRAFT`]): it reaches a receiver that takes nothing. What it overtook is sent on after it, and is part of the
+//! A barrier that overtakes goes to the front of the queue and leaves without credit, on an [`OVERDRAFT`] of its own: it
+//! reaches a receiver that takes nothing, and takes nothing from the data, however often barriers come. What it overtook is sent on after it, and is part of the
 //! checkpoint ([`Outputs::take_overtaken`]). A barrier with a time-out that still waits for credit then does the same
 //! ([`Outputs::overtake_if_due`]).
 
@@ -50,8 +50,9 @@ struct OutputEdge {
 
 struct OutputChannel {
     writer: Option<ElementWriter>,
-    /// Below zero for an [`OVERDRAFT`].
-    credit: i64,
+    credit: u64,
+    /// Barriers that overtook and that the receiver has not taken yet.
+    overdrawn: usize,
     queue: VecDeque<StreamElement>,
     overtaking: Overtaking,
 }
@@ -67,7 +68,7 @@ pub struct EdgeChannels {
     pub overtaking: Overtaking,
 }
 
-/// So many barriers that overtake may be under way on a channel beyond its credit.
+/// So many barriers that overtake may be under way on a channel beside its credit.
 pub const OVERDRAFT: usize = 1;
 
 /// The receiver of a channel is gone.
@@ -97,7 +98,8 @@ impl Outputs {
             self.main.push(self.edges.len());
         }
         self.edges.push(OutputEdge { output, partitioner, first_channel: self.channels.len() });
-        let channel = || OutputChannel { writer: None, credit: credit.into(), queue: VecDeque::new(), overtaking };
+        let channel =
+            || OutputChannel { writer: None, credit: credit.into(), overdrawn: 0, queue: VecDeque::new(), overtaking };
         self.channels.extend((0..count).map(|_| channel()));
     }
 
@@ -119,7 +121,14 @@ impl Outputs {
 
     /// The receiver of a channel can take more.
     pub fn add_credit(&mut self, channel: usize, credit: u32) -> Result<(), ReceiverGone> {
-        self.channels[channel].credit += i64::from(credit);
+        self.channels[channel].credit += u64::from(credit);
+        self.drain(channel)
+    }
+
+    /// The receiver of a channel has taken a barrier that overtook.
+    pub fn repay_overdraft(&mut self, channel: usize) -> Result<(), ReceiverGone> {
+        let overdrawn = &mut self.channels[channel].overdrawn;
+        *overdrawn = overdrawn.saturating_sub(1);
         self.drain(channel)
     }
 
@@ -210,14 +219,21 @@ impl Outputs {
     }
 
     fn drain(&mut self, channel: usize) -> Result<(), ReceiverGone> {
-        let OutputChannel { writer: Some(writer), credit, queue, .. } = &mut self.channels[channel] else {
+        let OutputChannel { writer: Some(writer), credit, overdrawn, queue, .. } = &mut self.channels[channel] else {
             return Ok(());
         };
-        while let Some(first) = queue.front()
-            && *credit > if overtaken::overtakes(first) { -(OVERDRAFT as i64) } else { 0 }
-            && let Some(element) = queue.pop_front()
-        {
-            *credit -= 1;
+        while let Some(first) = queue.front() {
+            let overtakes = overtaken::overtakes(first);
+            let may_leave = if overtakes { *overdrawn < OVERDRAFT } else { *credit > 0 };
+            if !may_leave {
+                break;
+            }
+            let Some(element) = queue.pop_front() else { break };
+            if overtakes {
+                *overdrawn += 1;
+            } else {
+                *credit -= 1;
+            }
             self.queued -= 1;
             if let (StreamElement::Barrier(barrier), Some(overtaken)) = (&element, &mut self.overtaken) {
                 overtaken.left(channel, barrier.checkpoint_id);

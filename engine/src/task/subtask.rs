@@ -375,6 +375,9 @@ impl Subtask {
             TaskEvent::Credit { output, credit } => {
                 self.outputs.add_credit(output, credit).map_err(receiver_gone)?;
             }
+            TaskEvent::OverdraftRepaid { output } => {
+                self.outputs.repay_overdraft(output).map_err(receiver_gone)?;
+            }
             TaskEvent::ConnectionLost { reason } => {
                 return Err(Error::new(ErrorKind::Unavailable, format!("connection lost: {reason}")));
             }

@@ -30,7 +30,7 @@ impl Overtaken {
     }
 }
 
-/// Whether an element leaves before others, on credit that is not there yet.
+/// Whether an element leaves before others, without credit.
 pub(super) fn overtakes(element: &StreamElement) -> bool {
     matches!(element, StreamElement::Barrier(barrier) if barrier.alignment == Alignment::Unaligned)
 }

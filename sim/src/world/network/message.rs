@@ -73,6 +73,7 @@ fn data(message: &DataMessage) -> &'static str {
     match message {
         DataMessage::Hello { .. } => "hello",
         DataMessage::Credit { .. } => "credit",
+        DataMessage::OverdraftRepaid { .. } => "overdraft",
         DataMessage::Element { element, .. } => match element {
             WireElement::Batch(_) => "batch",
             WireElement::Watermark(_) => "watermark",
