@@ -128,7 +128,9 @@ pub(super) fn judge(history: &History, model: &Model) -> Vec<Violation> {
         violation("a cut that is not where the barriers are", sentence, wrong);
     }
     let mut evidence = Vec::new();
-    for ((attempt, checkpoint_id), by_subtask) in &said.put_back {
+    let with_the_same_subtasks =
+        said.put_back.iter().filter(|(_, by_subtask)| !by_subtask.values().any(|put_back| put_back.is_share));
+    for ((attempt, checkpoint_id), by_subtask) in with_the_same_subtasks {
         let taken = checkpoint_id.and_then(|id| Some((taken_in.get(&id)?, id)));
         let kept = |subtask: &str| {
             let (attempts, id) = taken?;
@@ -137,7 +139,7 @@ pub(super) fn judge(history: &History, model: &Model) -> Vec<Violation> {
         };
         for (subtask, put_back) in by_subtask {
             let kept = kept(subtask).unwrap_or_default();
-            if kept != *put_back && !put_back.is_share {
+            if kept != *put_back {
                 evidence.push(format!("- {subtask} in attempt {attempt}: {}", shown(&kept)));
                 evidence.push(format!("+ {subtask} in attempt {attempt}: {}", shown(put_back)));
             }
