@@ -63,13 +63,9 @@
 mod completion;
 pub mod decider;
 pub mod failures;
-#[cfg(test)]
-mod guarantees;
 mod message;
 mod pending;
 mod periodic;
-#[cfg(test)]
-mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -401,3 +397,8 @@ fn reject(request: Option<RequestId>, reason: CheckpointFailureReason, actions: 
         actions.push(CoordinatorAction::RejectRequest { request, reason });
     }
 }
+
+#[cfg(test)]
+mod guarantees;
+#[cfg(test)]
+mod tests;

@@ -178,7 +178,7 @@ impl JobManager {
     /// Begins to restore, unless a checkpoint is being stored: then it is not known yet which is the newest.
     pub(super) async fn prepare_wanted_restore(&mut self) {
         if self.coordinator.storing().is_some()
-            && !(!self.restore_wanted.is_empty() && planted!("restore_does_not_wait_for_what_is_being_stored"))
+            && (self.restore_wanted.is_empty() || !planted!("restore_does_not_wait_for_what_is_being_stored"))
         {
             return;
         }
