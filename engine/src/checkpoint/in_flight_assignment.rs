@@ -1,8 +1,10 @@
 //! Which data under way goes to whom when a job is restored with another parallelism.
 //!
-//! Each end of an edge has a mapper: from a new subtask to the old ones whose data it takes over. Where several new subtasks
-//! take over the data of one old one, each takes only the records that belong to it now. Flink `SubtaskStateMapper`,
-//! `RescaleMappings`, `RecordFilter`.
+//! Flink's rules, which its vectors check: each end of an edge has a mapper, from a new subtask to the old ones whose data it
+//! takes over, and where several new subtasks take over the data of one old one, each takes only the records that belong to
+//! it now. Flink `SubtaskStateMapper`, `RescaleMappings`, `RecordFilter`. A restore here comes to the same for keyed edges in
+//! another way: every receiver reads what lay around its inputs, and the edge's own partitioner says what of it is its share
+//! (`task/in_flight.rs`).
 
 use crate::state::{KeyGroups, ParallelInstance};
 
